@@ -1,0 +1,95 @@
+/* Counters, gauges and histograms of the data plane, named as zdm-proxy names them (docs/metrics.md).
+ *
+ * Each thread owns one metrics_block and is its only writer: an increment is a relaxed load and store, no locked
+ * instruction. metrics_render sums the blocks when somebody scrapes. The table of names, types, labels and help texts
+ * is metrics.def and nowhere else. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/dynbuf.h"
+#include "dataplane/cluster_id.h"
+
+/* One series of the process (no node label). Gauges are kept as two's complement sums over blocks. */
+enum metric {
+#define METRIC(symbol, type, name, labels, help) METRIC_##symbol,
+#include "dataplane/metrics.def"
+#undef METRIC
+    METRIC_COUNT
+};
+
+enum metric_request { METRIC_REQUEST_READS_ORIGIN, METRIC_REQUEST_READS_TARGET, METRIC_REQUEST_WRITES, METRIC_REQUEST_COUNT };
+
+/* Values of the `error` label of {origin,target}_requests_failed_total. */
+enum metric_node_error {
+    NODE_ERROR_CLIENT_TIMEOUT,
+    NODE_ERROR_READ_TIMEOUT,
+    NODE_ERROR_READ_FAILURE,
+    NODE_ERROR_WRITE_TIMEOUT,
+    NODE_ERROR_WRITE_FAILURE,
+    NODE_ERROR_OVERLOADED,
+    NODE_ERROR_UNAVAILABLE,
+    NODE_ERROR_UNPREPARED,
+    NODE_ERROR_OTHER,
+    NODE_ERROR_COUNT
+};
+
+enum metric_node_gauge { NODE_CONNECTIONS, NODE_USED_STREAM_IDS, NODE_FAILED_CONNECTIONS, NODE_VALUE_COUNT };
+
+/* Upper bounds in ms: 1, 4, 7, 10, 25, 40, 60, 80, 100, 150, 250, 500, 1000, 2500, 5000, 10000, 15000, +Inf. */
+#define METRIC_BUCKETS 18
+
+struct metric_histogram {
+    _Atomic uint64_t buckets[METRIC_BUCKETS]; /* not cumulative; metrics_render sums up */
+    _Atomic uint64_t sum_ns;
+};
+
+struct metrics_node { /* series of one node in one thread's block */
+    struct metrics_node *_Atomic next;
+    enum cluster_id cluster;
+    char node[64]; /* ip:port, as dialled */
+    _Atomic uint64_t failed[NODE_ERROR_COUNT];
+    struct metric_histogram duration[2]; /* reads, writes */
+    _Atomic uint64_t values[NODE_VALUE_COUNT];
+};
+
+struct metrics_block {
+    struct metrics_block *next;
+    _Atomic uint64_t values[METRIC_COUNT];
+    struct metric_histogram request_duration[METRIC_REQUEST_COUNT];
+    struct metrics_node *_Atomic nodes;
+};
+
+/* A new block, registered for rendering and never freed before the process ends. Called before the owner thread runs or by it. */
+struct metrics_block *metrics_block_new(void);
+
+/* The node's series in block, made on first use (owner thread only). Never freed. */
+struct metrics_node *metrics_node(struct metrics_block *block, enum cluster_id cluster, const char *node);
+
+static inline void metrics_bump(_Atomic uint64_t *value, int64_t by)
+{
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + (uint64_t)by, memory_order_relaxed);
+}
+
+static inline void metrics_add(struct metrics_block *block, enum metric metric, int64_t by)
+{
+    metrics_bump(&block->values[metric], by);
+}
+
+void metrics_observe(struct metric_histogram *histogram, uint64_t elapsed_ns);
+
+/* Sum of one series over all blocks. */
+int64_t metrics_total(enum metric metric);
+/* Number of observations of one request histogram over all blocks. */
+uint64_t metrics_request_count(enum metric_request kind);
+
+/* Facts only the main thread knows, shown as gauges. */
+struct metrics_process {
+    uint64_t routing_revision;
+    bool control_connected;
+};
+
+/* Appends the whole exposition (Prometheus text format 0.0.4) to out. */
+void metrics_render(struct dynbuf *out, const struct metrics_process *process);

@@ -1,0 +1,68 @@
+/* The CQL frame header of protocol v3 and v4 (native protocol specification, section 2): nine bytes.
+ *
+ *   version/direction u8 | flags u8 | stream i16 | opcode u8 | body length i32 */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/cql_cursor.h"
+
+#define CQL_HEADER_BYTES   9
+#define CQL_VERSION_MIN    3
+#define CQL_VERSION_MAX    4
+#define CQL_RESPONSE_BIT   0x80
+
+/* Largest frame either side may announce: native_transport_max_frame_size of Cassandra 3.11 (256 MB). */
+#define CQL_FRAME_BODY_MAX (256u * 1024 * 1024)
+
+enum cql_flag {
+    CQL_FLAG_COMPRESSED = 0x01,
+    CQL_FLAG_TRACING = 0x02,
+    CQL_FLAG_CUSTOM_PAYLOAD = 0x04,
+    CQL_FLAG_WARNING = 0x08,
+};
+
+enum cql_opcode {
+#define CQL_OPCODE(symbol, code, name, is_request) CQL_OPCODE_##symbol = code,
+#include "proto/cql_opcodes.def"
+#undef CQL_OPCODE
+};
+
+struct cql_header {
+    uint8_t version; /* without the direction bit */
+    bool is_response;
+    uint8_t flags;
+    int16_t stream;
+    uint8_t opcode;
+    uint32_t body_length; /* as announced; may exceed CQL_FRAME_BODY_MAX, the caller decides */
+};
+
+/* Reads the nine bytes at data. */
+static inline struct cql_header cql_header_load(const uint8_t *data)
+{
+    return (struct cql_header){
+        .version = data[0] & 0x7f,
+        .is_response = (data[0] & CQL_RESPONSE_BIT) != 0,
+        .flags = data[1],
+        .stream = (int16_t)cql_load_u16(data + 2),
+        .opcode = data[4],
+        .body_length = cql_load_u32(data + 5),
+    };
+}
+
+/* Writes the nine bytes at data. */
+static inline void cql_header_store(uint8_t *data, struct cql_header header)
+{
+    data[0] = (uint8_t)(header.version | (header.is_response ? CQL_RESPONSE_BIT : 0));
+    data[1] = header.flags;
+    cql_store_u16(data + 2, (uint16_t)header.stream);
+    data[4] = header.opcode;
+    cql_store_u32(data + 5, header.body_length);
+}
+
+/* "QUERY", or "UNKNOWN". */
+const char *cql_opcode_name(uint8_t opcode);
+bool cql_opcode_is_request(uint8_t opcode);
+bool cql_opcode_is_response(uint8_t opcode);
