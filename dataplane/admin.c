@@ -1,0 +1,265 @@
+/* The data plane's HTTP endpoint: /metrics and the health checks, on the main thread's event_base
+ * by evhttp. Reads only; it must never block the main thread, nor let a slow, greedy or numerous
+ * HTTP client hold memory or descriptors. */
+#include "dataplane/admin.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/log.h"
+#include "common/promtext.h"
+#include "dataplane/config.h"
+
+#define CONNECTION_MAX     64
+#define HEADER_MAX_BYTES   8192
+#define BODY_MAX_BYTES     1024 /* none of our requests has one */
+#define IDLE_TIMEOUT_S     30
+#define RESPONSE_MAX_BYTES (16u * 1024 * 1024)
+
+struct admin {
+    struct event_base *base;
+    struct evhttp *http;
+    bool enable_metrics;
+    bool readiness_requires_both;
+    void (*read_status)(void *context, struct admin_status *status);
+    void *context;
+    /* Oldest first. We hold one reference on each; see forget_closed. */
+    struct bufferevent *connections[CONNECTION_MAX];
+    size_t connection_count;
+};
+
+static void reply(struct evhttp_request *request, int code, const char *reason,
+                  const char *content_type, const struct dynbuf *body)
+{
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+    struct evbuffer *content = evbuffer_new();
+    char length[24];
+    CHECK(content != NULL);
+    snprintf(length, sizeof length, "%zu", body->length);
+    evhttp_add_header(headers, "Content-Type", content_type);
+    evhttp_add_header(headers, "Content-Length", length);
+    evhttp_add_header(headers, "Cache-Control", "no-store");
+    evbuffer_add(content, body->data, body->length);
+    evhttp_send_reply(request, code, reason, content);
+    evbuffer_free(content);
+}
+
+static void reply_text(struct evhttp_request *request, int code, const char *reason,
+                       const char *text)
+{
+    struct dynbuf body;
+    dynbuf_init(&body, strlen(text));
+    dynbuf_append_text(&body, text);
+    reply(request, code, reason, "text/plain; charset=utf-8", &body);
+    dynbuf_fini(&body);
+}
+
+static bool is_allowed(struct evhttp_request *request)
+{
+    enum evhttp_cmd_type method = evhttp_request_get_command(request);
+    if (method == EVHTTP_REQ_GET || method == EVHTTP_REQ_HEAD)
+        return true;
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", "GET, HEAD");
+    reply_text(request, 405, "Method Not Allowed", "Only GET and HEAD are allowed here.\n");
+    return false;
+}
+
+static void on_metrics(struct evhttp_request *request, void *context)
+{
+    struct admin *admin = context;
+    if (!is_allowed(request))
+        return;
+    if (!admin->enable_metrics) {
+        reply_text(request, HTTP_NOTFOUND, "Not Found",
+                   "Metrics are disabled on this proxy instance.");
+        return;
+    }
+    struct admin_status status = {0};
+    admin->read_status(admin->context, &status);
+    if (status.phase == ADMIN_STARTING) {
+        reply_text(request, HTTP_SERVUNAVAIL, "Service Unavailable",
+                   "Proxy metrics haven't been initialized yet.");
+        return;
+    }
+    struct dynbuf body;
+    dynbuf_init(&body, RESPONSE_MAX_BYTES);
+    metrics_render(&body, &status.process);
+    if (body.failed)
+        reply_text(request, HTTP_INTERNAL, "Internal Server Error",
+                   "The metrics do not fit into 16 MiB.\n");
+    else
+        reply(request, HTTP_OK, "OK", PROMTEXT_CONTENT_TYPE, &body);
+    dynbuf_fini(&body);
+}
+
+static void on_liveness(struct evhttp_request *request, void *context)
+{
+    (void)context;
+    if (is_allowed(request))
+        reply_text(request, HTTP_OK, "OK", "OK");
+}
+
+static const char *overall_status(const struct admin *admin, const struct admin_status *status)
+{
+    if (status->phase == ADMIN_STARTING)
+        return "STARTUP";
+    if (status->phase == ADMIN_DRAINING)
+        return "DRAINING";
+    for (size_t cluster = 0; cluster < CLUSTER_COUNT; cluster++) {
+        bool counts = cluster == status->primary || admin->readiness_requires_both;
+        if (counts && !(status->has_cluster[cluster] && status->clusters[cluster].is_up))
+            return "DOWN";
+    }
+    return "UP";
+}
+
+static void append_side(struct dynbuf *body, const char *name, const struct admin_status *status,
+                        enum cluster_id cluster)
+{
+    dynbuf_printf(body, "\"%s\":", name);
+    if (!status->has_cluster[cluster]) {
+        dynbuf_append_text(body, "null,");
+        return;
+    }
+    const struct cluster_status *side = &status->clusters[cluster];
+    /* The address is one this process formatted from a socket address: nothing in it needs
+     * escaping. */
+    dynbuf_printf(body,
+                  "{\"Addr\":\"%s\",\"CurrentFailureCount\":%d,\"FailureCountThreshold\":%d,"
+                  "\"Status\":\"%s\"},",
+                  side->address, side->failure_count, side->failure_threshold,
+                  side->is_up ? "UP" : "DOWN");
+}
+
+static void on_readiness(struct evhttp_request *request, void *context)
+{
+    struct admin *admin = context;
+    if (!is_allowed(request))
+        return;
+    struct admin_status status = {0};
+    admin->read_status(admin->context, &status);
+    const char *overall = overall_status(admin, &status);
+    struct dynbuf body;
+    dynbuf_init(&body, 4096);
+    dynbuf_append_text(&body, "{");
+    append_side(&body, "OriginStatus", &status, CLUSTER_ORIGIN);
+    append_side(&body, "TargetStatus", &status, CLUSTER_TARGET);
+    dynbuf_printf(&body, "\"Status\":\"%s\"}", overall);
+    if (strcmp(overall, "UP") == 0)
+        reply(request, HTTP_OK, "OK", "application/json", &body);
+    else
+        reply(request, HTTP_SERVUNAVAIL, "Service Unavailable", "application/json", &body);
+    dynbuf_fini(&body);
+}
+
+static void on_other(struct evhttp_request *request, void *context)
+{
+    (void)context;
+    reply_text(request, HTTP_NOTFOUND, "Not Found",
+               "Not found. Served here: /metrics, /health/liveness, /health/readiness\n");
+}
+
+/* evhttp tells nobody when it frees a connection, but it takes its callbacks off the bufferevent:
+ * one without an event callback is closed and only our reference keeps it. */
+static void forget_closed(struct admin *admin)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < admin->connection_count; i++) {
+        bufferevent_event_cb event_callback;
+        bufferevent_getcb(admin->connections[i], NULL, NULL, &event_callback, NULL);
+        if (event_callback == NULL)
+            bufferevent_decref(admin->connections[i]);
+        else
+            admin->connections[kept++] = admin->connections[i];
+    }
+    admin->connection_count = kept;
+}
+
+/* Called for each accepted connection. Over the limit the oldest one goes, so that many silent
+ * connections can never keep a scraper or a health check out. */
+static struct bufferevent *on_accept(struct event_base *base, void *context)
+{
+    struct admin *admin = context;
+    forget_closed(admin);
+    if (admin->connection_count == CONNECTION_MAX) {
+        bufferevent_trigger_event(admin->connections[0], BEV_EVENT_READING | BEV_EVENT_EOF, 0);
+        forget_closed(admin);
+    }
+    struct bufferevent *connection = bufferevent_socket_new(base, -1, 0);
+    if (connection != NULL && admin->connection_count < CONNECTION_MAX) {
+        bufferevent_incref(connection);
+        admin->connections[admin->connection_count++] = connection;
+    }
+    return connection;
+}
+
+static int bound_port(evutil_socket_t socket)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    if (getsockname(socket, (struct sockaddr *)&address, &length) != 0)
+        return -1;
+    if (address.ss_family == AF_INET6)
+        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+}
+
+struct admin *admin_new(struct event_base *base, const struct config *config,
+                        void (*read_status)(void *context, struct admin_status *status),
+                        void *context)
+{
+    struct admin *admin = calloc(1, sizeof *admin);
+    CHECK(admin != NULL);
+    *admin = (struct admin){
+        .base = base,
+        .http = evhttp_new(base),
+        .enable_metrics = config->enable_metrics,
+        .readiness_requires_both = config->readiness_requires_both,
+        .read_status = read_status,
+        .context = context,
+    };
+    CHECK(admin->http != NULL);
+    evhttp_set_max_headers_size(admin->http, HEADER_MAX_BYTES);
+    evhttp_set_max_body_size(admin->http, BODY_MAX_BYTES);
+    evhttp_set_timeout(admin->http, IDLE_TIMEOUT_S);
+    /* All methods evhttp knows, so that a wrong one gets 405 with Allow instead of 501. */
+    evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
+                                                EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
+                                                EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
+    evhttp_set_bevcb(admin->http, on_accept, admin);
+    evhttp_set_cb(admin->http, "/metrics", on_metrics, admin);
+    evhttp_set_cb(admin->http, "/health/liveness", on_liveness, admin);
+    evhttp_set_cb(admin->http, "/health/readiness", on_readiness, admin);
+    evhttp_set_gencb(admin->http, on_other, admin);
+
+    struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(
+        admin->http, config->metrics_address, (uint16_t)config->metrics_port);
+    char quoted[128];
+    const char *address =
+        log_quote(quoted, sizeof quoted, config->metrics_address, strlen(config->metrics_address));
+    if (bound == NULL) {
+        LOG_ERROR("http_listen_failed", "address=%s port=%d error=\"%s\"", address,
+                  config->metrics_port, strerror(errno));
+        admin_free(admin);
+        return NULL;
+    }
+    LOG_INFO("http_listening", "address=%s port=%d", address,
+             bound_port(evhttp_bound_socket_get_fd(bound)));
+    return admin;
+}
+
+void admin_free(struct admin *admin)
+{
+    if (admin == NULL)
+        return;
+    evhttp_free(admin->http);
+    for (size_t i = 0; i < admin->connection_count; i++)
+        bufferevent_decref(admin->connections[i]);
+    free(admin);
+}

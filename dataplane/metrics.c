@@ -1,0 +1,318 @@
+/* Blocks of counters and their rendering. A block belongs to one thread, which alone writes it,
+ * with relaxed loads and stores; the main thread reads all blocks with relaxed loads when somebody
+ * scrapes. The mutex guards only the list of blocks: it must never be taken on the request path,
+ * and nothing here may free what another thread may still read. */
+#include "dataplane/metrics.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/promtext.h"
+
+#define PREFIX      "zdm_"
+#define BOUND_COUNT (METRIC_BUCKETS - 1)
+
+static const uint32_t bounds_ms[BOUND_COUNT] = {1,   4,   7,   10,   25,   40,   60,    80,   100,
+                                                150, 250, 500, 1000, 2500, 5000, 10000, 15000};
+
+enum metric_type { METRIC_TYPE_COUNTER, METRIC_TYPE_GAUGE };
+static const char *const type_names[] = {"counter", "gauge"};
+
+static const struct {
+    const char *name;
+    const char *labels;
+    const char *help;
+    enum metric_type type;
+} metrics[METRIC_COUNT] = {
+#define METRIC(symbol, type, name, labels, help) {PREFIX name, labels, help, METRIC_TYPE_##type},
+#include "dataplane/metrics.def"
+#undef METRIC
+};
+
+static const char *const request_labels[METRIC_REQUEST_COUNT] = {
+    "type=\"reads_origin\"", "type=\"reads_target\"", "type=\"writes\""};
+
+static const char *const error_names[NODE_ERROR_COUNT] = {
+    [NODE_ERROR_CLIENT_TIMEOUT] = "client_timeout",
+    [NODE_ERROR_READ_TIMEOUT] = "read_timeout",
+    [NODE_ERROR_READ_FAILURE] = "read_failure",
+    [NODE_ERROR_WRITE_TIMEOUT] = "write_timeout",
+    [NODE_ERROR_WRITE_FAILURE] = "write_failure",
+    [NODE_ERROR_OVERLOADED] = "overloaded",
+    [NODE_ERROR_UNAVAILABLE] = "unavailable",
+    [NODE_ERROR_UNPREPARED] = "unprepared",
+    [NODE_ERROR_OTHER] = "other",
+};
+
+/* Families with a node label; the name is completed with "zdm_origin_" or "zdm_target_". */
+static const struct {
+    const char *name;
+    const char *type;
+    const char *help;
+} node_values[NODE_VALUE_COUNT] = {
+    [NODE_CONNECTIONS] = {"connections_total", "gauge", "Number of open connections to %s nodes"},
+    [NODE_USED_STREAM_IDS] = {"used_stream_ids_total", "gauge",
+                              "Number of stream ids in use on connections to %s nodes"},
+    [NODE_FAILED_CONNECTIONS] =
+        {"failed_connections_total", "counter",
+         "Running total of failed attempts to open a connection to %s nodes"},
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct metrics_block *registry; /* newest first; blocks are never removed */
+
+static uint64_t load(const _Atomic uint64_t *value)
+{
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+struct metrics_block *metrics_block_new(void)
+{
+    struct metrics_block *block = calloc(1, sizeof *block);
+    CHECK(block != NULL);
+    pthread_mutex_lock(&registry_lock);
+    block->next = registry;
+    registry = block;
+    pthread_mutex_unlock(&registry_lock);
+    return block;
+}
+
+/* The list only ever grows at its head, so a reader needs the lock for the head alone. */
+static const struct metrics_block *first_block(void)
+{
+    pthread_mutex_lock(&registry_lock);
+    const struct metrics_block *block = registry;
+    pthread_mutex_unlock(&registry_lock);
+    return block;
+}
+
+struct metrics_node *metrics_node(struct metrics_block *block, enum cluster_id cluster,
+                                  const char *node)
+{
+    struct metrics_node *first = atomic_load_explicit(&block->nodes, memory_order_relaxed);
+    struct metrics_node *entry = first;
+    for (; entry != NULL; entry = atomic_load_explicit(&entry->next, memory_order_relaxed))
+        if (entry->cluster == cluster && strncmp(entry->node, node, sizeof entry->node - 1) == 0)
+            return entry;
+    entry = calloc(1, sizeof *entry);
+    CHECK(entry != NULL);
+    entry->cluster = cluster;
+    memcpy(entry->node, node, strnlen(node, sizeof entry->node - 1));
+    atomic_store_explicit(&entry->next, first, memory_order_relaxed);
+    atomic_store_explicit(&block->nodes, entry, memory_order_release);
+    return entry;
+}
+
+void metrics_observe(struct metric_histogram *histogram, uint64_t elapsed_ns)
+{
+    size_t bucket = 0;
+    while (bucket < BOUND_COUNT && elapsed_ns > bounds_ms[bucket] * NS_PER_MS)
+        bucket++;
+    metrics_bump(&histogram->buckets[bucket], 1);
+    metrics_bump(&histogram->sum_ns, (int64_t)elapsed_ns);
+}
+
+int64_t metrics_total(enum metric metric)
+{
+    uint64_t sum = 0;
+    for (const struct metrics_block *block = first_block(); block != NULL; block = block->next)
+        sum += load(&block->values[metric]);
+    return (int64_t)sum;
+}
+
+/* A histogram read once, so that buckets and count agree. */
+struct histogram_sum {
+    uint64_t buckets[METRIC_BUCKETS];
+    uint64_t sum_ns;
+};
+
+static void accumulate(struct histogram_sum *sum, const struct metric_histogram *histogram)
+{
+    for (size_t i = 0; i < METRIC_BUCKETS; i++)
+        sum->buckets[i] += load(&histogram->buckets[i]);
+    sum->sum_ns += load(&histogram->sum_ns);
+}
+
+static struct histogram_sum request_histogram(enum metric_request kind)
+{
+    struct histogram_sum sum = {0};
+    for (const struct metrics_block *block = first_block(); block != NULL; block = block->next)
+        accumulate(&sum, &block->request_duration[kind]);
+    return sum;
+}
+
+uint64_t metrics_request_count(enum metric_request kind)
+{
+    struct histogram_sum sum = request_histogram(kind);
+    uint64_t count = 0;
+    for (size_t i = 0; i < METRIC_BUCKETS; i++)
+        count += sum.buckets[i];
+    return count;
+}
+
+/* One node's series, summed over the blocks that know it. */
+struct node_sum {
+    enum cluster_id cluster;
+    const char *node;
+    uint64_t failed[NODE_ERROR_COUNT];
+    struct histogram_sum duration[2];
+    uint64_t values[NODE_VALUE_COUNT];
+};
+
+static struct node_sum *find_or_add(struct node_sum **sums, size_t *count,
+                                    const struct metrics_node *node)
+{
+    for (size_t i = 0; i < *count; i++)
+        if ((*sums)[i].cluster == node->cluster && strcmp((*sums)[i].node, node->node) == 0)
+            return &(*sums)[i];
+    struct node_sum *grown = realloc(*sums, (*count + 1) * sizeof **sums);
+    CHECK(grown != NULL);
+    *sums = grown;
+    grown[*count] = (struct node_sum){.cluster = node->cluster, .node = node->node};
+    return &grown[(*count)++];
+}
+
+static int compare_nodes(const void *left, const void *right)
+{
+    return strcmp(((const struct node_sum *)left)->node, ((const struct node_sum *)right)->node);
+}
+
+/* All nodes any thread has used, by name. The caller frees the array. */
+static struct node_sum *sum_nodes(size_t *count)
+{
+    struct node_sum *sums = NULL;
+    *count = 0;
+    for (const struct metrics_block *block = first_block(); block != NULL; block = block->next) {
+        const struct metrics_node *node = atomic_load_explicit(&block->nodes, memory_order_acquire);
+        for (; node != NULL; node = atomic_load_explicit(&node->next, memory_order_relaxed)) {
+            struct node_sum *sum = find_or_add(&sums, count, node);
+            for (size_t i = 0; i < NODE_ERROR_COUNT; i++)
+                sum->failed[i] += load(&node->failed[i]);
+            for (size_t i = 0; i < NODE_VALUE_COUNT; i++)
+                sum->values[i] += load(&node->values[i]);
+            for (size_t i = 0; i < 2; i++)
+                accumulate(&sum->duration[i], &node->duration[i]);
+        }
+    }
+    if (*count > 1)
+        qsort(sums, *count, sizeof *sums, compare_nodes);
+    return sums;
+}
+
+/* `before node="…" after` as a label text in scratch. */
+static const char *node_labels(struct dynbuf *scratch, const char *before, const char *node,
+                               const char *after)
+{
+    dynbuf_reset(scratch);
+    dynbuf_append_text(scratch, before);
+    dynbuf_append_text(scratch, "node=\"");
+    promtext_label_value(scratch, node);
+    dynbuf_append_text(scratch, "\"");
+    dynbuf_append_text(scratch, after);
+    return dynbuf_text(scratch);
+}
+
+static void render_failed_requests(struct dynbuf *out, struct dynbuf *scratch, const char *name,
+                                   enum cluster_id cluster, const struct node_sum *sums,
+                                   size_t count)
+{
+    promtext_family(out, name, "counter",
+                    cluster == CLUSTER_ORIGIN
+                        ? "Running total of requests that failed on Origin Cluster"
+                        : "Running total of requests that failed on Target Cluster");
+    for (size_t i = 0; i < count; i++) {
+        if (sums[i].cluster != cluster)
+            continue;
+        for (size_t error = 0; error < NODE_ERROR_COUNT; error++) {
+            char before[48];
+            snprintf(before, sizeof before, "error=\"%s\",", error_names[error]);
+            promtext_sample(out, name, node_labels(scratch, before, sums[i].node, ""),
+                            (int64_t)sums[i].failed[error]);
+        }
+    }
+}
+
+static void render_node_durations(struct dynbuf *out, struct dynbuf *scratch, const char *name,
+                                  const char *title, enum cluster_id cluster,
+                                  const struct node_sum *sums, size_t count)
+{
+    static const char *const kinds[2] = {",type=\"reads\"", ",type=\"writes\""};
+    char help[128];
+    snprintf(help, sizeof help, "Histogram that tracks the latency of requests sent to %s nodes",
+             title);
+    promtext_family(out, name, "histogram", help);
+    for (size_t i = 0; i < count; i++)
+        for (size_t kind = 0; sums[i].cluster == cluster && kind < 2; kind++)
+            promtext_histogram(out, name, node_labels(scratch, "", sums[i].node, kinds[kind]),
+                               sums[i].duration[kind].buckets, bounds_ms, BOUND_COUNT,
+                               sums[i].duration[kind].sum_ns);
+}
+
+/* The families of one cluster. One that no connection has used yet has no series, and so no HELP or
+ * TYPE either. */
+static void render_cluster(struct dynbuf *out, enum cluster_id cluster, const struct node_sum *sums,
+                           size_t count)
+{
+    bool is_used = false;
+    for (size_t i = 0; i < count; i++)
+        is_used = is_used || sums[i].cluster == cluster;
+    if (!is_used)
+        return;
+    const char *title = cluster_name(cluster);
+    char name[96];
+    struct dynbuf scratch;
+    dynbuf_init(&scratch, 1024);
+    snprintf(name, sizeof name, PREFIX "%s_requests_failed_total", title);
+    render_failed_requests(out, &scratch, name, cluster, sums, count);
+    snprintf(name, sizeof name, PREFIX "%s_request_duration_seconds", title);
+    render_node_durations(out, &scratch, name, title, cluster, sums, count);
+    for (size_t value = 0; value < NODE_VALUE_COUNT; value++) {
+        const char *placeholder = strstr(node_values[value].help, "%s");
+        char help[128];
+        snprintf(help, sizeof help, "%.*s%s%s", (int)(placeholder - node_values[value].help),
+                 node_values[value].help, title, placeholder + 2);
+        snprintf(name, sizeof name, PREFIX "%s_%s", title, node_values[value].name);
+        promtext_family(out, name, node_values[value].type, help);
+        for (size_t i = 0; i < count; i++)
+            if (sums[i].cluster == cluster)
+                promtext_sample(out, name, node_labels(&scratch, "", sums[i].node, ""),
+                                (int64_t)sums[i].values[value]);
+    }
+    dynbuf_fini(&scratch);
+}
+
+static void render_process(struct dynbuf *out, const struct metrics_process *process)
+{
+    promtext_family(out, PREFIX "routing_revision", "gauge",
+                    "Revision of the routing state in force; 0: from the settings");
+    promtext_sample(out, PREFIX "routing_revision", "", (int64_t)process->routing_revision);
+    promtext_family(out, PREFIX "control_connected", "gauge",
+                    "1 while the control plane is connected");
+    promtext_sample(out, PREFIX "control_connected", "", process->control_connected);
+    promtext_family(out, PREFIX "build_info", "gauge", "Always 1; the label tells the version");
+    promtext_sample(out, PREFIX "build_info", "version=\"" CLOUDGATE_VERSION "\"", 1);
+    promtext_process(out);
+}
+
+void metrics_render(struct dynbuf *out, const struct metrics_process *process)
+{
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        if (i == 0 || strcmp(metrics[i].name, metrics[i - 1].name) != 0)
+            promtext_family(out, metrics[i].name, type_names[metrics[i].type], metrics[i].help);
+        promtext_sample(out, metrics[i].name, metrics[i].labels, metrics_total((enum metric)i));
+    }
+    promtext_family(out, PREFIX "proxy_request_duration_seconds", "histogram",
+                    "Histogram that tracks the latency of requests at proxy entry point");
+    for (size_t kind = 0; kind < METRIC_REQUEST_COUNT; kind++) {
+        struct histogram_sum sum = request_histogram((enum metric_request)kind);
+        promtext_histogram(out, PREFIX "proxy_request_duration_seconds", request_labels[kind],
+                           sum.buckets, bounds_ms, BOUND_COUNT, sum.sum_ns);
+    }
+    size_t node_count;
+    struct node_sum *nodes = sum_nodes(&node_count);
+    render_cluster(out, CLUSTER_ORIGIN, nodes, node_count);
+    render_cluster(out, CLUSTER_TARGET, nodes, node_count);
+    free(nodes);
+    render_process(out, process);
+}
