@@ -1,0 +1,129 @@
+/* The statement scanner: one pass over tokens, see cql_scan.h. Pure; runs on the workers for every
+ * QUERY and PREPARE. It must never fail, allocate, or judge the statement: whether it is valid CQL
+ * is for the clusters to say. */
+#include "proto/cql_scan.h"
+
+#include <string.h>
+
+#include "proto/cql_token.h"
+
+static void read_name(struct cql_token token, struct cql_name *name)
+{
+    size_t length = 0;
+    name->is_quoted = token.kind == CQL_TOKEN_QUOTED_NAME;
+    if (!cql_token_value(token, name->text, sizeof name->text, &length)) {
+        length = 0;
+        name->text[0] = '\0';
+    }
+    name->length = (uint8_t)length;
+}
+
+static bool is_name(struct cql_token token)
+{
+    return token.kind == CQL_TOKEN_WORD || token.kind == CQL_TOKEN_QUOTED_NAME;
+}
+
+/* Goes to the first WORD `word` that stands at nesting depth 0 and is no part of a dotted name. */
+static bool find_word(struct cql_lexer *lexer, const char *word)
+{
+    size_t depth = 0;
+    bool after_dot = false;
+    for (;;) {
+        struct cql_token token = cql_lexer_next(lexer);
+        switch (token.kind) {
+        case CQL_TOKEN_END:
+        case CQL_TOKEN_UNTERMINATED:
+            return false;
+        case CQL_TOKEN_SYMBOL:
+            if (strchr("([{", token.text[0]) != NULL && token.text[0] != '\0')
+                depth++;
+            else if (strchr(")]}", token.text[0]) != NULL && token.text[0] != '\0' && depth > 0)
+                depth--;
+            break;
+        case CQL_TOKEN_WORD:
+            if (depth == 0 && !after_dot && cql_token_is_word(token, word))
+                return true;
+            break;
+        default:
+            break;
+        }
+        after_dot = cql_token_is_symbol(token, '.');
+    }
+}
+
+static void scan_table(struct cql_lexer *lexer, struct cql_scan *scan)
+{
+    if (!find_word(lexer, "from"))
+        return;
+    struct cql_token first = cql_lexer_next(lexer);
+    if (!is_name(first))
+        return;
+    scan->has_table = true;
+    if (!cql_token_is_symbol(cql_lexer_next(lexer), '.')) {
+        read_name(first, &scan->table);
+        return;
+    }
+    struct cql_token second = cql_lexer_next(lexer);
+    if (!is_name(second)) {
+        scan->has_table = false;
+        return;
+    }
+    scan->has_keyspace = true;
+    read_name(first, &scan->keyspace);
+    read_name(second, &scan->table);
+}
+
+static enum cql_statement statement_of(struct cql_token token, struct cql_lexer *lexer)
+{
+    static const struct {
+        const char *word;
+        enum cql_statement statement;
+    } words[] = {
+        {"select", CQL_STATEMENT_SELECT}, {"insert", CQL_STATEMENT_INSERT},
+        {"update", CQL_STATEMENT_UPDATE}, {"delete", CQL_STATEMENT_DELETE},
+        {"use", CQL_STATEMENT_USE},       {"describe", CQL_STATEMENT_DESCRIBE},
+        {"desc", CQL_STATEMENT_DESCRIBE},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        if (cql_token_is_word(token, words[i].word))
+            return words[i].statement;
+    }
+    if (!cql_token_is_word(token, "begin"))
+        return CQL_STATEMENT_OTHER;
+    struct cql_token next = cql_lexer_next(lexer);
+    if (cql_token_is_word(next, "unlogged") || cql_token_is_word(next, "counter") ||
+        cql_token_is_word(next, "logged"))
+        next = cql_lexer_next(lexer);
+    return cql_token_is_word(next, "batch") ? CQL_STATEMENT_BATCH : CQL_STATEMENT_OTHER;
+}
+
+void cql_scan(const char *text, size_t length, struct cql_scan *scan)
+{
+    /* The name texts stay as they are until a name is read: clearing half a kilobyte for each
+     * statement is wasted work. */
+    scan->is_conditional = false;
+    scan->has_table = false;
+    scan->has_keyspace = false;
+    scan->keyspace.length = 0;
+    scan->keyspace.is_quoted = false;
+    scan->keyspace.text[0] = '\0';
+    scan->table.length = 0;
+    scan->table.is_quoted = false;
+    scan->table.text[0] = '\0';
+
+    struct cql_lexer lexer = cql_lexer_over(text, length);
+    scan->statement = statement_of(cql_lexer_next(&lexer), &lexer);
+    switch (scan->statement) {
+    case CQL_STATEMENT_SELECT:
+        scan_table(&lexer, scan);
+        break;
+    case CQL_STATEMENT_INSERT:
+    case CQL_STATEMENT_UPDATE:
+    case CQL_STATEMENT_DELETE:
+    case CQL_STATEMENT_BATCH:
+        scan->is_conditional = find_word(&lexer, "if");
+        break;
+    default:
+        break;
+    }
+}
