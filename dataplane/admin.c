@@ -25,6 +25,7 @@
 struct admin {
     struct event_base *base;
     struct evhttp *http;
+    int port;
     bool enable_metrics;
     bool readiness_requires_both;
     void (*read_status)(void *context, struct admin_status *status);
@@ -45,7 +46,8 @@ static void reply(struct evhttp_request *request, int code, const char *reason,
     evhttp_add_header(headers, "Content-Type", content_type);
     evhttp_add_header(headers, "Content-Length", length);
     evhttp_add_header(headers, "Cache-Control", "no-store");
-    evbuffer_add(content, body->data, body->length);
+    if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD)
+        evbuffer_add(content, body->data, body->length);
     evhttp_send_reply(request, code, reason, content);
     evbuffer_free(content);
 }
@@ -249,9 +251,14 @@ struct admin *admin_new(struct event_base *base, const struct config *config,
         admin_free(admin);
         return NULL;
     }
-    LOG_INFO("http_listening", "address=%s port=%d", address,
-             bound_port(evhttp_bound_socket_get_fd(bound)));
+    admin->port = bound_port(evhttp_bound_socket_get_fd(bound));
+    LOG_INFO("http_listening", "address=%s port=%d", address, admin->port);
     return admin;
+}
+
+int admin_port(const struct admin *admin)
+{
+    return admin->port;
 }
 
 void admin_free(struct admin *admin)

@@ -25,4 +25,5 @@ struct admin_status {
  * is asked at every request. */
 struct admin *admin_new(struct event_base *base, const struct config *config,
                         void (*read_status)(void *context, struct admin_status *status), void *context);
+int admin_port(const struct admin *admin); /* the port in use, also when PROXY_METRICS_PORT is 0 */
 void admin_free(struct admin *admin); /* NULL is allowed */
