@@ -205,9 +205,7 @@ static bool collect_hosts(struct topology *topology, const struct topology_facts
     }
     drop_duplicates(topology);
     if (topology->host_count == 0) {
-        char quoted[300];
-        dynbuf_printf(reason, "no host of datacenter %s is left",
-                      log_quote(quoted, sizeof quoted, datacenter, strlen(datacenter)));
+        dynbuf_printf(reason, "no host of datacenter %s is left", datacenter);
         return false;
     }
     qsort(topology->hosts, topology->host_count, sizeof *topology->hosts, compare_hosts);
@@ -250,10 +248,9 @@ static bool check_partitioner(const struct topology *topology, struct dynbuf *re
     struct cql_span partitioner = cell(&topology->local, 0, "partitioner");
     if (contains(partitioner, "Murmur3Partitioner") || contains(partitioner, "RandomPartitioner"))
         return true;
-    char quoted[200];
-    dynbuf_printf(
-        reason, "virtualization is enabled and partitioner is not Murmur3 or Random but instead %s",
-        log_quote(quoted, sizeof quoted, (const char *)partitioner.data, partitioner.length));
+    dynbuf_append_text(reason, "virtualization is enabled and partitioner is not Murmur3 or Random "
+                               "but instead ");
+    dynbuf_append(reason, partitioner.data, partitioner.length < 200 ? partitioner.length : 200);
     return false;
 }
 
