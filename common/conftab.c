@@ -333,22 +333,3 @@ void conftab_help(const struct conftab *table, struct dynbuf *out)
         dynbuf_append_text(out, ")\n");
     }
 }
-
-void conftab_markdown(const struct conftab *table, struct dynbuf *out)
-{
-    dynbuf_append_text(out,
-                       "| Variable | Default | Allowed | Meaning |\n| --- | --- | --- | --- |\n");
-    for (size_t i = 0; i < table->count; i++) {
-        const struct conftab_setting *setting = &table->settings[i];
-        dynbuf_printf(out, "| `%s` | ", setting->name);
-        if (setting->fallback == NULL)
-            dynbuf_append_text(out, "required");
-        else if (setting->fallback[0] == '\0')
-            dynbuf_append_text(out, "empty");
-        else
-            dynbuf_printf(out, "`%s`", setting->fallback);
-        dynbuf_append_text(out, " | ");
-        describe_allowed(setting, out);
-        dynbuf_printf(out, " | %s |\n", setting->meaning);
-    }
-}

@@ -58,8 +58,6 @@ void conftab_log_unknown(const struct conftab *table, char *const *environment);
 void conftab_print(const struct conftab *table, const void *fields, char *const *environment, struct dynbuf *out);
 /* One paragraph a setting, for --help. */
 void conftab_help(const struct conftab *table, struct dynbuf *out);
-/* One row a setting, as a Markdown table with its heading row. */
-void conftab_markdown(const struct conftab *table, struct dynbuf *out);
 
 /* The value of name in environment, or NULL. */
 const char *conftab_find(char *const *environment, const char *name);

@@ -184,8 +184,3 @@ void config_help(struct dynbuf *out)
 {
     conftab_help(&table, out);
 }
-
-void config_markdown(struct dynbuf *out)
-{
-    conftab_markdown(&table, out);
-}

@@ -35,5 +35,3 @@ void config_fini(struct config *config);
 void config_print(const struct config *config, char *const *environment, struct dynbuf *out);
 /* The settings part of --help. */
 void config_help(struct dynbuf *out);
-/* The table of docs/configuration.md. */
-void config_markdown(struct dynbuf *out);
