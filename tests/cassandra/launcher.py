@@ -158,8 +158,7 @@ commit_failure_policy: stop
 
     def command(self):
         jars = ":".join(sorted(str(jar) for jar in libraries(self.version).glob("*.jar")))
-        java = os.path.join(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else "java"
-        flags = [java, "-Xms512m", "-Xmx1g", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
+        flags = [java_program(), "-Xms512m", "-Xmx1g", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
                  "-Djdk.attach.allowAttachSelf=true", "-Djava.awt.headless=true"]
         if self.version == "3.11":
             flags.append("-Djava.security.manager=allow")
@@ -251,6 +250,12 @@ commit_failure_policy: stop
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
+
+
+def java_program():
+    """OpenJDK 17 as Debian installs it, whatever JAVA_HOME says: these versions of Cassandra are particular."""
+    found = sorted(pathlib.Path("/usr/lib/jvm").glob("java-17-openjdk-*/bin/java"))
+    return str(found[0]) if found else "java"
 
 
 def free_port():
