@@ -69,7 +69,7 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 # need_free ADDRESS PORT NAME: stops the demo when somebody else listens there.
 need_free() {

@@ -124,6 +124,9 @@ check_compose() {
         docker-compose -f docker-compose.yml config >/dev/null
     fi
 }
+check_deploy() {
+    check_compose && promtool check config deploy/prometheus/prometheus.yml
+}
 check_fuzz() {
     build_preset fuzz || return
     local program name seeds ran=0
@@ -160,7 +163,7 @@ promtool_install || die "apt-get could not download the package prometheus, for 
 # Cheap checks first: they fail fastest.
 stage format check_format
 stage shell check_shell
-stage compose check_compose
+stage deploy check_deploy
 if stage build-gcc build_preset release; then
     stage unit-gcc unit release
     stage lint plays release lint
