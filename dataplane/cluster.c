@@ -508,6 +508,7 @@ static void publish(struct cluster *cluster, struct cql_span peers)
         cluster->is_open = true;
         cluster->opened_ns = clock_now_ns();
         cluster->failure_count = 0;
+        snprintf(cluster->address, sizeof cluster->address, "%s", facts.endpoint.name);
         arm(cluster->heartbeat_timer, (uint64_t)cluster->config->heartbeat_interval_ms);
     }
     if (cluster->needs_refresh)
@@ -780,7 +781,6 @@ static void start_candidate(struct cluster *cluster, uint8_t version)
         event_new(cluster->base, cluster->fd, EV_READ | EV_PERSIST, on_readable, cluster);
     cluster->writable = event_new(cluster->base, cluster->fd, EV_WRITE, on_writable, cluster);
     CHECK(cluster->readable != NULL && cluster->writable != NULL);
-    snprintf(cluster->address, sizeof cluster->address, "%s", node->name);
     if (connect(cluster->fd, (const struct sockaddr *)&node->address, node->address_length) != 0 &&
         errno != EINPROGRESS) {
         cluster->connect_error = errno;
