@@ -43,9 +43,10 @@ cleanup() {
     for mounted in dev/shm dev/pts dev proc; do
         umount "$bare/$mounted" 2>/dev/null || true
     done
+    umount "$bare" 2>/dev/null || true
     if [[ $keep ]]; then
         say "The system is in $bare (its /proc and /dev are unmounted)"
-    elif grep -q " $bare/" /proc/mounts; then
+    elif grep -q " $bare" /proc/mounts; then
         warn "something in $bare is still mounted; it stays"
     else
         rm -rf --one-file-system "$bare"
@@ -80,6 +81,8 @@ if [[ -f $HOME/.m2/settings.xml ]]; then
     install -D "$HOME/.m2/settings.xml" "$bare/root/.m2/settings.xml"
 fi
 
+# A mount point of its own: programs look up which file system they are on, as Cassandra does.
+mount --bind "$bare" "$bare"
 mount -t proc proc "$bare/proc"
 mount --bind /dev "$bare/dev"
 [[ -d /dev/pts ]] && mount --bind /dev/pts "$bare/dev/pts"

@@ -18,6 +18,6 @@ python_environment() {
     # Debian's own interpreter, whatever else is first on PATH: cqlsh is particular about versions.
     rm -rf "$venv"
     /usr/bin/python3 -m venv "$venv" &&
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" &&
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check -r "$wanted" &&
         cp "$wanted" "$venv/requirements.installed"
 }
