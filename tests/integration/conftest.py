@@ -1,0 +1,62 @@
+"""Fixtures of the integration plays: `lab` starts programs for one play, `world` is a running proxy between two clusters that the
+plays of one file share. Logs of what ran are shown with a failure."""
+
+import itertools
+import types
+
+import pytest
+
+from support.programs import BIN, Lab
+
+_names = itertools.count()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "timeout: seconds a play may take (pytest-timeout)")
+
+
+def pytest_collection_modifyitems(session, items):
+    missing = [name for name in ("cqlsim", "cloudgate-proxy", "cloudgate-control") if not (BIN / name).is_file()]
+    if missing and items:
+        raise pytest.UsageError(f"{BIN} lacks {', '.join(missing)}: build first, or set CLOUDGATE_BIN")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for value in item.funcargs.values():
+            lab = value if isinstance(value, Lab) else getattr(value, "lab", None)
+            if isinstance(lab, Lab):
+                report.sections += [(f"log of {name}", text) for name, text in lab.logs()]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = Lab(tmp_path)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """lab, origin, target, proxy: for plays that leave them as they found them."""
+    lab = Lab(tmp_path_factory.mktemp("world"))
+    try:
+        origin, target = lab.pair()
+        proxy = lab.proxy(origin, target, REQUEST_TIMEOUT_MS="2000").start()
+        yield types.SimpleNamespace(lab=lab, origin=origin, target=target, proxy=proxy)
+    finally:
+        lab.close()
+
+
+@pytest.fixture
+def keyspace(world):
+    """A keyspace of the play's own, on both clusters, with a table kv (k int primary key, v text)."""
+    name = f"ks{next(_names)}"
+    for cluster in (world.origin, world.target):
+        cluster.query(
+            f"CREATE KEYSPACE {name} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}",
+            f"CREATE TABLE {name}.kv (k int PRIMARY KEY, v text)",
+        )
+    return name

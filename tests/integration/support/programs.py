@@ -1,0 +1,406 @@
+"""The programs under test as objects: real binaries, each on its own loopback address and free ports, in a folder of its own,
+stopped by pid. A Lab holds what one play (or one file of plays) started."""
+
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+from . import exposition, wire
+from .waiting import wait_until
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
+BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin"))
+
+# What a program gets besides the settings a play names: nothing of the caller's own PROXY_… and so on.
+PASSED_ON = re.compile(r"^(PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|\w*SAN_OPTIONS)$")
+
+
+def is_sanitized():
+    """Sanitizers make everything several times slower; limits in ms are widened for them."""
+    data = (BIN / "cloudgate-proxy").read_bytes()
+    return b"__asan_init" in data or b"__tsan_init" in data
+
+
+def base_environment():
+    return {name: text for name, text in os.environ.items() if PASSED_ON.match(name)}
+
+
+def free_port(address):
+    """A port nobody listens on, below the range that outgoing connections are given."""
+    for _ in range(200):
+        port = random.SystemRandom().randrange(15000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError(f"no free port on {address}")
+
+
+def http(method, url, body=None, headers=None, timeout=10.0):
+    """(status, headers, body) whatever the status is. A dict body is sent as JSON."""
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    request = urllib.request.Request(url, data=data, method=method, headers=dict(headers or {}))
+    if isinstance(body, dict) and not request.has_header("Content-type"):
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
+            return reply.status, dict(reply.headers), reply.read()
+    except urllib.error.HTTPError as reply:
+        with reply:
+            return reply.code, dict(reply.headers), reply.read()
+
+
+class Program:
+    """A process with its log. Subclasses say what is run and when it is up."""
+
+    stop_timeout = 20
+
+    def __init__(self, lab, name):
+        self.lab, self.name = lab, name
+        self.process = None
+        self.log_path = lab.directory / f"{name}.log"
+
+    def command(self):
+        raise NotImplementedError
+
+    def environment(self):
+        return {}
+
+    def is_up(self):
+        raise NotImplementedError
+
+    def launch(self):
+        """Starts the process without waiting for it to be of use."""
+        assert self.process is None, f"{self.name} runs already"
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                env={**base_environment(), **self.environment()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.lab.directory,
+            )
+
+    def start(self, timeout=30):
+        self.launch()
+        self.wait_up(timeout)
+        return self
+
+    def wait_up(self, timeout=30):
+        def up_or_dead():
+            if self.process.poll() is not None:
+                code, self.process = self.process.returncode, None
+                raise RuntimeError(f"{self.name} ended with {code} while starting:\n{self.log()}")
+            return self.is_up()
+
+        wait_until(up_or_dead, f"{self.name} is up", timeout)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def pause(self):
+        self.signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.signal(signal.SIGCONT)
+
+    def kill(self):
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def wait_exit(self, timeout=20):
+        code = self.process.wait(timeout)
+        self.process = None
+        return code
+
+    def stop(self):
+        """SIGTERM; its exit code. Killed when it does not listen, which is a failure."""
+        if self.process is None:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.wait_exit(self.stop_timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not stop within {self.stop_timeout} s of SIGTERM") from None
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def resident_bytes(self):
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class ClusterSim(Program):
+    """A simulated cluster of one node."""
+
+    def __init__(self, lab, name, address, user=None, password=None, options=()):
+        super().__init__(lab, name)
+        self.address, self.port = address, free_port(address)
+        self.user, self.password = user, password
+        self.options = list(options)
+        self.control_path = lab.directory / f"{name}.sock"
+
+    @property
+    def node(self):
+        return f"{self.address}:{self.port}"
+
+    def command(self):
+        command = [str(BIN / "cqlsim"), "--listen", self.address, "--port", str(self.port)]
+        command += ["--cluster-name", self.name, "--control", str(self.control_path)]
+        if self.user is not None:
+            command += ["--user", self.user, "--password", self.password]
+        return command + self.options
+
+    def is_up(self):
+        with self.connect(is_ready=False):
+            return True
+
+    def connect(self, is_ready=True, **options):
+        """Straight to the cluster, not through a proxy."""
+        connection = wire.Connection(self.address, self.port, **options)
+        return connection.startup(self.user, self.password) if is_ready else connection
+
+    def rows(self, text):
+        with self.connect() as connection:
+            return connection.rows(text)
+
+    def query(self, *texts):
+        with self.connect() as connection:
+            for text in texts:
+                connection.query(text)
+
+    def tell(self, command):
+        """One command over the control socket; its answer."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(10)
+            control.connect(str(self.control_path))
+            control.sendall(command.encode() + b"\n")
+            control.shutdown(socket.SHUT_WR)
+            answer = b""
+            while chunk := control.recv(65536):
+                answer += chunk
+        text = answer.decode()
+        assert text.startswith(("ok", "OK", "{")), f"{self.name}: {command!r}: {text!r}"
+        return text
+
+
+class Proxy(Program):
+    def __init__(self, lab, name, address, origin, target, settings):
+        super().__init__(lab, name)
+        self.address = address
+        self.origin, self.target = origin, target
+        self.port, self.http_port = free_port(address), free_port(address)
+        self.settings = {
+            "ORIGIN_CASSANDRA_CONTACT_POINTS": origin.address,
+            "ORIGIN_CASSANDRA_PORT": str(origin.port),
+            "ORIGIN_CASSANDRA_USERNAME": origin.user or "",
+            "ORIGIN_CASSANDRA_PASSWORD": origin.password or "",
+            "TARGET_CASSANDRA_CONTACT_POINTS": target.address,
+            "TARGET_CASSANDRA_PORT": str(target.port),
+            "TARGET_CASSANDRA_USERNAME": target.user or "",
+            "TARGET_CASSANDRA_PASSWORD": target.password or "",
+            "PROXY_ADDRESSES": address,
+            "PROXY_QUERY_ADDRESS": address,
+            "PROXY_QUERY_PORT": str(self.port),
+            "PROXY_METRICS_ADDRESS": address,
+            "PROXY_METRICS_PORT": str(self.http_port),
+            "PROXY_WORKERS": "2",
+            **settings,
+        }
+
+    def command(self):
+        return [str(BIN / "cloudgate-proxy")]
+
+    def environment(self):
+        return self.settings
+
+    def url(self, path):
+        return f"http://{self.address}:{self.http_port}{path}"
+
+    def is_up(self):
+        return http("GET", self.url("/health/readiness"))[0] == 200
+
+    def readiness(self):
+        status, _, body = http("GET", self.url("/health/readiness"))
+        return status, json.loads(body)
+
+    def metrics_text(self):
+        status, _, body = http("GET", self.url("/metrics"))
+        assert status == 200, body
+        return body.decode()
+
+    def metrics(self):
+        return exposition.parse(self.metrics_text())
+
+    def metric(self, series):
+        return self.metrics().get(series, 0.0)
+
+    @contextlib.contextmanager
+    def metric_delta(self):
+        """What the body of the with statement changed: the dict is filled when it ends."""
+        before, delta = self.metrics(), {}
+        yield delta
+        delta.update(exposition.changed(before, self.metrics()))
+
+    def wait_metric(self, series, value, timeout=10):
+        wait_until(lambda: self.metric(series) == value, f"{series} is {value}", timeout)
+
+    def connect(self, user=None, password=None, is_ready=True, **options):
+        """A raw client of the proxy, by default through its handshake."""
+        connection = wire.Connection(self.address, self.port, **options)
+        return connection.startup(user, password) if is_ready else connection
+
+    @contextlib.contextmanager
+    def driver(self, user=None, password=None, **options):
+        """A session of the Python driver."""
+        with driver_session(self.address, self.port, user, password, **options) as session:
+            yield session
+
+
+class Control(Program):
+    def __init__(self, lab, name, address, settings):
+        super().__init__(lab, name)
+        self.address, self.http_port = address, free_port(address)
+        self.socket_path = lab.directory / f"{name}.sock"
+        self.settings = {
+            "CONTROL_HTTP_ADDRESS": address,
+            "CONTROL_HTTP_PORT": str(self.http_port),
+            "CONTROL_SOCKET": str(self.socket_path),
+            "CONTROL_DATABASE": str(lab.directory / f"{name}.sqlite"),
+            **settings,
+        }
+
+    def command(self):
+        return [str(BIN / "cloudgate-control")]
+
+    def environment(self):
+        return self.settings
+
+    def url(self, path):
+        return f"http://{self.address}:{self.http_port}{path}"
+
+    def is_up(self):
+        return http("GET", self.url("/health/liveness"))[0] == 200
+
+    def routing(self):
+        status, _, body = http("GET", self.url("/api/v1/routing"))
+        assert status == 200, body
+        return json.loads(body)
+
+    def patch(self, **members):
+        status, _, body = http("PATCH", self.url("/api/v1/routing"), members)
+        return status, json.loads(body)
+
+    def dataplanes(self):
+        status, _, body = http("GET", self.url("/api/v1/dataplanes"))
+        assert status == 200, body
+        found = json.loads(body)
+        return found if isinstance(found, list) else found["dataplanes"]
+
+
+@contextlib.contextmanager
+def driver_session(address, port, user=None, password=None, **options):
+    from cassandra.auth import PlainTextAuthProvider
+    from cassandra.cluster import Cluster, ExecutionProfile, EXEC_PROFILE_DEFAULT
+    from cassandra.policies import RoundRobinPolicy
+
+    profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=options.pop("request_timeout", 15))
+    cluster = Cluster(
+        [address],
+        port=port,
+        auth_provider=PlainTextAuthProvider(user, password) if user is not None else None,
+        protocol_version=options.pop("protocol_version", 4),
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connect_timeout=15,
+        **options,
+    )
+    try:
+        yield cluster.connect()
+    finally:
+        cluster.shutdown()
+
+
+class Lab:
+    """Programs that belong together."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.programs = []
+        # Loopback addresses of this test process, so that runs side by side seldom meet even in their logs.
+        self._host = os.getpid() % 200
+
+    def _address(self):
+        return f"127.0.1.{1 + (self._host + next(self._numbers)) % 250}"
+
+    def _add(self, program):
+        assert all(program.name != other.name for other in self.programs), f"two programs called {program.name}"
+        self.programs.append(program)
+        return program
+
+    def cluster(self, name, **options):
+        return self._add(ClusterSim(self, name, self._address(), **options))
+
+    def proxy(self, origin, target, name="proxy", **settings):
+        return self._add(Proxy(self, name, self._address(), origin, target, settings))
+
+    def control(self, name="control", **settings):
+        return self._add(Control(self, name, self._address(), settings))
+
+    def pair(self, **options):
+        """Two running clusters."""
+        return self.cluster("origin", **options).start(), self.cluster("target", **options).start()
+
+    def close(self):
+        """Stops everything, the last started first; complains about what ended by itself or would not stop."""
+        complaints = []
+        for program in reversed(self.programs):
+            if program.process is not None and program.process.poll() is not None:
+                complaints.append(f"{program.name} had ended by itself with {program.process.returncode}")
+                program.process = None
+            try:
+                code = program.stop()
+            except AssertionError as error:
+                complaints.append(str(error))
+            else:
+                if code not in (None, 0):
+                    complaints.append(f"{program.name} ended with {code} on SIGTERM")
+        assert not complaints, "; ".join(complaints)
+
+    def logs(self, lines=60):
+        for program in self.programs:
+            tail = program.log().splitlines()[-lines:]
+            if tail:
+                yield program.name, "\n".join(tail)
