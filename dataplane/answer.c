@@ -1,0 +1,544 @@
+/* Answers of ready upstreams: from bytes to outcomes, from outcomes to the one frame the client gets. Runs on the session's worker.
+ *
+ * A frame up to STREAM_WHOLE_FRAME is handled in one piece. A larger one is decided on by its header and then flows through, to the
+ * client or to nowhere, as it arrives; meanwhile the other upstream's frames and the proxy's replies wait. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "dataplane/session.h"
+#include "dataplane/tracking.h"
+#include "dataplane/worker.h"
+#include "proto/cql_response.h"
+
+/* Answers that must be read before they can be passed on (PREPARED, SET_KEYSPACE, ERROR) may be this large. */
+#define INSPECTED_ANSWER_MAX ((size_t)16 * 1024 * 1024)
+
+static bool is_read(const struct request *request)
+{
+    return request->statement.class == REQUEST_READ || request->statement.class == REQUEST_SYSTEM_READ;
+}
+
+static bool is_write(const struct request *request)
+{
+    return request->statement.class == REQUEST_WRITE;
+}
+
+/* ---- errors of the proxy's own ---- */
+
+void answer_unavailable(struct session *session, int16_t stream, uint16_t consistency, const bool asked[CLUSTER_COUNT],
+                        const struct upstream *upstream)
+{
+    struct dynbuf *body = &session->worker->reply;
+    char message[384];
+    bool is_dual = asked[CLUSTER_ORIGIN] && asked[CLUSTER_TARGET];
+    int alive = 0;
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        alive += asked[i] && session->upstreams[i].state == UPSTREAM_READY;
+    snprintf(message, sizeof message, "The %s cluster is not reachable (%s: %s); nothing was sent to either cluster",
+             cluster_name(upstream->cluster), upstream_node_name(upstream), upstream->last_error);
+    dynbuf_reset(body);
+    cql_put_error(body, CQL_ERROR_UNAVAILABLE, message);
+    cql_put_u16(body, consistency);
+    cql_put_i32(body, is_dual ? 2 : 1);
+    cql_put_i32(body, alive);
+    session_reply(session, stream, CQL_OPCODE_ERROR, body->data, body->length);
+}
+
+void answer_unprepared(struct session *session, int16_t stream, struct cql_span id)
+{
+    struct dynbuf *body = &session->worker->reply;
+    struct dynbuf message;
+    dynbuf_init(&message, 1024);
+    dynbuf_append_text(&message, "Prepared query with ID ");
+    for (size_t i = 0; i < id.length && i < CQL_ID_MAX; i++)
+        dynbuf_printf(&message, "%02x", id.data[i]);
+    dynbuf_append_text(&message, " not found (either the query was not prepared on this host (maybe the host has been "
+                                 "restarted?) or you have prepared too many queries and it has been evicted from the "
+                                 "internal cache)");
+    dynbuf_reset(body);
+    cql_put_error(body, CQL_ERROR_UNPREPARED, dynbuf_text(&message));
+    cql_put_string(body, id.data, id.length);
+    dynbuf_fini(&message);
+    session_reply(session, stream, CQL_OPCODE_ERROR, body->data, body->length);
+}
+
+/* cluster did not answer: it stayed silent (OUTCOME_EXPIRED) or its connection broke (OUTCOME_LOST). The fields say what is known:
+ * how many of the clusters asked have acknowledged. */
+static void reply_no_answer(struct session *session, const struct request *request, enum cluster_id cluster,
+                            const enum outcome outcomes[CLUSTER_COUNT])
+{
+    const struct upstream *upstream = &session->upstreams[cluster];
+    struct dynbuf *body = &session->worker->reply;
+    char cause[320], message[384];
+    int asked = 0, acknowledged = 0;
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        asked += outcomes[i] != OUTCOME_NOT_ASKED;
+        acknowledged += outcomes[i] == OUTCOME_OK;
+    }
+    if (outcomes[cluster] == OUTCOME_EXPIRED)
+        snprintf(cause, sizeof cause, "the %s cluster (%s) did not answer within %d ms", cluster_name(cluster),
+                 upstream_node_name(upstream), session->worker->config->request_timeout_ms);
+    else
+        snprintf(cause, sizeof cause, "the connection to the %s cluster (%s) was lost before the answer: %s",
+                 cluster_name(cluster), upstream_node_name(upstream), upstream->last_error);
+    dynbuf_reset(body);
+    if (is_write(request)) {
+        snprintf(message, sizeof message, "Write outcome unknown: %s", cause);
+        cql_put_error(body, CQL_ERROR_WRITE_TIMEOUT, message);
+        cql_put_u16(body, request->consistency);
+        cql_put_i32(body, acknowledged);
+        cql_put_i32(body, asked);
+        const char *type = write_type_name(request->statement.write_type);
+        cql_put_string(body, type, strlen(type));
+    } else if (is_read(request) && outcomes[cluster] == OUTCOME_EXPIRED) {
+        snprintf(message, sizeof message, "Read timed out: %s", cause);
+        cql_put_error(body, CQL_ERROR_READ_TIMEOUT, message);
+        cql_put_u16(body, request->consistency);
+        cql_put_i32(body, 0);
+        cql_put_i32(body, 1);
+        cql_put_u8(body, 0);
+    } else if (is_read(request)) {
+        snprintf(message, sizeof message, "Read failed: %s", cause);
+        cql_put_error(body, CQL_ERROR_UNAVAILABLE, message);
+        cql_put_u16(body, request->consistency);
+        cql_put_i32(body, 1);
+        cql_put_i32(body, 0);
+    } else {
+        snprintf(message, sizeof message, "%s: %s", cql_opcode_name(request->opcode), cause);
+        cql_put_error(body, CQL_ERROR_SERVER, message);
+    }
+    session_reply(session, request->client_stream, CQL_OPCODE_ERROR, body->data, body->length);
+}
+
+/* ---- to the client ---- */
+
+static void pass_on(struct session *session, int16_t stream, const uint8_t *frame, size_t length)
+{
+    if (length > CHUNK_BYTES) {
+        uint8_t header[CQL_HEADER_BYTES];
+        memcpy(header, frame, sizeof header);
+        cql_store_u16(header + 2, (uint16_t)stream);
+        if (session_forward(session, header, sizeof header))
+            session_forward(session, frame + sizeof header, length - sizeof header);
+        return;
+    }
+    uint8_t *to = stream_reserve(&session->client, length);
+    if (to == NULL) {
+        session_close(session, CLOSE_OUT_OF_MEMORY, "");
+        return;
+    }
+    memcpy(to, frame, length);
+    cql_store_u16(to + 2, (uint16_t)stream);
+    session_check_pressure(session);
+}
+
+/* The id of a RESULT/Prepared; data NULL when the frame is none. */
+static struct cql_span prepared_id_of(struct cql_header header, const uint8_t *frame)
+{
+    struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+    bool is_prepared = header.opcode == CQL_OPCODE_RESULT && cql_read_i32(&cursor) == CQL_RESULT_PREPARED;
+    struct cql_span id = cql_read_string(&cursor);
+    return is_prepared && !cursor.failed ? id : (struct cql_span){NULL, 0};
+}
+
+/* Both clusters have prepared the statement; frame is the origin's answer. */
+static void deliver_prepared(struct session *session, const struct request *request, struct cql_header header,
+                             const uint8_t *frame, size_t length)
+{
+    struct worker *worker = session->worker;
+    struct cql_span origin_id = prepared_id_of(header, frame);
+    const struct prepared_id *target_id = request->prepared_target_id;
+    struct prepared *prepared =
+        origin_id.data == NULL || target_id == NULL
+            ? NULL
+            : prepared_new(origin_id, (struct cql_span){target_id->bytes, target_id->length}, request->prepares, NULL, 0);
+    if (prepared == NULL) {
+        session_reply_error(session, request->client_stream, CQL_ERROR_SERVER,
+                            "PREPARE: a cluster answered with something else than a prepared statement id");
+        return;
+    }
+    metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES, prepared_registry_add(worker->shared->prepared, prepared));
+    prepared_put(prepared);
+    pass_on(session, request->client_stream, frame, length);
+}
+
+/* The target does not know a statement: the client must hear the id it knows, then it prepares again on both clusters. */
+static void deliver_unprepared(struct session *session, const struct request *request, struct cql_span target_id)
+{
+    struct cql_span id = {NULL, 0};
+    struct prepared *found = NULL;
+    const struct prepared *own = request->prepared == NULL ? NULL : request->prepared->prepared;
+    if (own == NULL)
+        own = found = prepared_registry_find_by_target(session->worker->shared->prepared, target_id);
+    if (own != NULL)
+        id = (struct cql_span){own->ids[CLUSTER_ORIGIN].bytes, own->ids[CLUSTER_ORIGIN].length};
+    if (id.data != NULL)
+        answer_unprepared(session, request->client_stream, id);
+    else
+        session_reply_error(session, request->client_stream, CQL_ERROR_SERVER,
+                            "The target cluster does not know a prepared statement of this batch, and the proxy no longer "
+                            "does either: prepare its statements again");
+    prepared_put(found);
+}
+
+static void remember_keyspace(struct session *session, struct cql_header header, const uint8_t *frame)
+{
+    struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+    int32_t kind = cql_read_i32(&cursor);
+    struct cql_span keyspace = cql_read_string(&cursor);
+    if (cursor.failed || kind != CQL_RESULT_SET_KEYSPACE || keyspace.length > KEYSPACE_MAX)
+        return;
+    memcpy(session->keyspace, keyspace.data, keyspace.length);
+    session->keyspace[keyspace.length] = '\0';
+}
+
+/* Gives the client the frame of the cluster whose outcome counts. */
+static void deliver(struct session *session, const struct request *request, enum cluster_id cluster, const uint8_t *frame,
+                    size_t length)
+{
+    struct cql_header header = cql_header_load(frame);
+    if (header.opcode == CQL_OPCODE_ERROR) {
+        struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+        bool is_unprepared = cql_read_i32(&cursor) == CQL_ERROR_UNPREPARED;
+        (void)cql_read_string(&cursor);
+        struct cql_span id = cql_read_string(&cursor);
+        if (cluster == CLUSTER_TARGET && is_unprepared && !cursor.failed) {
+            deliver_unprepared(session, request, id);
+            return;
+        }
+    } else if (request->opcode == CQL_OPCODE_PREPARE) {
+        deliver_prepared(session, request, header, frame, length);
+        return;
+    } else if (request->statement.class == REQUEST_USE && header.opcode == CQL_OPCODE_RESULT) {
+        remember_keyspace(session, header, frame);
+    }
+    pass_on(session, request->client_stream, frame, length);
+}
+
+/* ---- outcomes ---- */
+
+static void record(struct session *session, struct request *request, enum cluster_id cluster, enum outcome outcome,
+                   int32_t error_code)
+{
+    struct upstream *upstream = &session->upstreams[cluster];
+    request->outcomes[cluster] = outcome;
+    tracking_outcome(session, request, cluster, outcome, error_code);
+    if (request->is_expired && upstream->expired_awaited > 0)
+        upstream->expired_awaited--;
+    /* A large answer of the other cluster may have been waiting for this word. */
+    stream_resume(&session->upstreams[cluster_other(cluster)].stream, STREAM_PAUSE_MERGE);
+}
+
+/* The client has its answer and no cluster owes one. */
+static void finish(struct session *session, struct request *request)
+{
+    tracking_end(session, request, request->outcomes);
+    request_end(&session->requests, &session->worker->requests, request);
+    session->unanswered--;
+    session_end_if_idle(session);
+}
+
+/* An outcome has just been recorded for from; frame is the answer that brought it, NULL when there is none to show. */
+static void settle(struct session *session, struct request *request, enum cluster_id from, const uint8_t *frame,
+                   size_t length)
+{
+    enum merge_verdict verdict = merge_decide(request->outcomes, request->answerer);
+    if (verdict == MERGE_WAIT) {
+        bool is_error = request->outcomes[from] == OUTCOME_ERROR;
+        if (frame != NULL && merge_may_answer(from, is_error, request->answerer) &&
+            !request_hold(request, from, frame, length))
+            session_close(session, CLOSE_OUT_OF_MEMORY, "");
+        return;
+    }
+    enum cluster_id cluster = verdict == MERGE_ANSWER_ORIGIN ? CLUSTER_ORIGIN : CLUSTER_TARGET;
+    if (request->outcomes[cluster] == OUTCOME_LOST) {
+        reply_no_answer(session, request, cluster, request->outcomes);
+    } else if (frame != NULL && cluster == from) {
+        deliver(session, request, cluster, frame, length);
+    } else {
+        CHECK(request->held != NULL && request->held_from == cluster);
+        deliver(session, request, cluster, request->held, request->held_length);
+    }
+    if (session->state != SESSION_DOOMED)
+        finish(session, request);
+}
+
+/* A late answer, or the answer to a heartbeat: nobody waits for its content. */
+static void swallow(struct session *session, struct request *request, enum cluster_id cluster, enum outcome outcome)
+{
+    bool is_heartbeat = request->statement.class == REQUEST_HEARTBEAT;
+    record(session, request, cluster, outcome, 0);
+    if (is_heartbeat)
+        session->upstreams[cluster].heartbeat_at_ns = 0;
+    else if (outcome != OUTCOME_LOST)
+        metrics_add(session->worker->metrics,
+                    cluster == CLUSTER_ORIGIN ? METRIC_LATE_ANSWERS_ORIGIN : METRIC_LATE_ANSWERS_TARGET, 1);
+    if (!request_is_awaited(request))
+        request_end(&session->requests, &session->worker->requests, request);
+}
+
+static bool is_swallowed(const struct request *request)
+{
+    return request->is_expired || request->statement.class == REQUEST_HEARTBEAT;
+}
+
+/* ---- whole frames ---- */
+
+static void on_event(struct upstream *upstream, struct cql_header header, const uint8_t *frame, size_t length)
+{
+    struct session *session = upstream->session;
+    struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+    bool is_wanted = upstream->cluster == CLUSTER_ORIGIN && session->is_registered && header.opcode == CQL_OPCODE_EVENT &&
+                     cql_span_equals(cql_read_string(&cursor), "SCHEMA_CHANGE") && session->state == SESSION_READY;
+    metrics_add(session->worker->metrics, is_wanted ? METRIC_EVENTS_FORWARDED : METRIC_EVENTS_DROPPED, 1);
+    if (is_wanted)
+        pass_on(session, -1, frame, length);
+}
+
+static void note_prepared_on_target(struct request *request, struct cql_header header, const uint8_t *frame)
+{
+    struct cql_span id = prepared_id_of(header, frame);
+    if (id.data == NULL || id.length > CQL_ID_MAX)
+        return;
+    request->prepared_target_id = malloc(sizeof *request->prepared_target_id);
+    if (request->prepared_target_id == NULL)
+        return;
+    request->prepared_target_id->length = (uint8_t)id.length;
+    memcpy(request->prepared_target_id->bytes, id.data, id.length);
+}
+
+static void on_frame(struct upstream *upstream, struct request *request, struct cql_header header, const uint8_t *frame,
+                     size_t length)
+{
+    struct session *session = upstream->session;
+    enum outcome outcome = header.opcode == CQL_OPCODE_ERROR ? OUTCOME_ERROR : OUTCOME_OK;
+    int32_t error_code = 0;
+    if (is_swallowed(request)) {
+        swallow(session, request, upstream->cluster, outcome);
+        return;
+    }
+    if (outcome == OUTCOME_ERROR) {
+        struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+        error_code = cql_read_i32(&cursor);
+    } else if (request->opcode == CQL_OPCODE_PREPARE && upstream->cluster == CLUSTER_TARGET) {
+        note_prepared_on_target(request, header, frame);
+    }
+    record(session, request, upstream->cluster, outcome, error_code);
+    settle(session, request, upstream->cluster, frame, length);
+}
+
+/* ---- large frames ---- */
+
+static bool must_be_whole(const struct request *request, struct cql_header header)
+{
+    return header.opcode == CQL_OPCODE_ERROR || request->opcode == CQL_OPCODE_PREPARE ||
+           request->statement.class == REQUEST_USE;
+}
+
+enum large_step { LARGE_PAUSED, LARGE_FLOWS, LARGE_WANTED_WHOLE };
+
+static enum large_step begin_large(struct upstream *upstream, struct request *request, struct cql_header header,
+                                   const uint8_t *frame)
+{
+    struct session *session = upstream->session;
+    upstream->frame_request = request;
+    upstream->frame_left = header.body_length;
+    if (!is_swallowed(request)) {
+        if (must_be_whole(request, header))
+            return LARGE_WANTED_WHOLE;
+        enum outcome outcomes[CLUSTER_COUNT] = {request->outcomes[CLUSTER_ORIGIN], request->outcomes[CLUSTER_TARGET]};
+        outcomes[upstream->cluster] = OUTCOME_OK;
+        enum merge_verdict verdict = merge_decide(outcomes, request->answerer);
+        if (verdict == MERGE_WAIT && merge_may_answer(upstream->cluster, false, request->answerer)) {
+            stream_pause(&upstream->stream, STREAM_PAUSE_MERGE);
+            return LARGE_PAUSED;
+        }
+        if (verdict == (upstream->cluster == CLUSTER_ORIGIN ? MERGE_ANSWER_ORIGIN : MERGE_ANSWER_TARGET)) {
+            uint8_t bytes[CQL_HEADER_BYTES];
+            memcpy(bytes, frame, sizeof bytes);
+            cql_store_u16(bytes + 2, (uint16_t)request->client_stream);
+            session->lock = upstream;
+            request->is_forwarding = true;
+            list_remove(&request->deadline); /* upstream_survey watches a flowing answer */
+            upstream->frame = UPSTREAM_FRAME_FORWARD;
+            return session_forward(session, bytes, sizeof bytes) ? LARGE_FLOWS : LARGE_PAUSED;
+        }
+    }
+    upstream->frame = UPSTREAM_FRAME_SKIP;
+    return LARGE_FLOWS;
+}
+
+static void end_large(struct upstream *upstream)
+{
+    struct session *session = upstream->session;
+    struct request *request = upstream->frame_request;
+    enum upstream_frame how = upstream->frame;
+    upstream->frame = UPSTREAM_FRAME_NONE;
+    upstream->frame_request = NULL;
+    if (how == UPSTREAM_FRAME_FORWARD) {
+        record(session, request, upstream->cluster, OUTCOME_OK, 0);
+        session_unlock(session);
+        if (session->state != SESSION_DOOMED)
+            finish(session, request);
+    } else if (is_swallowed(request)) {
+        swallow(session, request, upstream->cluster, OUTCOME_OK);
+    } else {
+        record(session, request, upstream->cluster, OUTCOME_OK, 0);
+        settle(session, request, upstream->cluster, NULL, 0);
+    }
+}
+
+/* ---- input ---- */
+
+static struct request *find_request(const struct upstream *upstream, int16_t stream)
+{
+    const struct request_table *table = &upstream->session->requests;
+    if (stream < 0 || (uint32_t)stream >= table->capacity)
+        return NULL;
+    struct request *request = table->slots[stream];
+    return request != NULL && request->outcomes[upstream->cluster] == OUTCOME_AWAITED ? request : NULL;
+}
+
+static size_t flow(struct upstream *upstream, const uint8_t *data, size_t length)
+{
+    size_t part = length < upstream->frame_left ? length : upstream->frame_left;
+    if (upstream->frame == UPSTREAM_FRAME_FORWARD && !session_forward(upstream->session, data, part))
+        return part;
+    upstream->frame_left -= (uint32_t)part;
+    if (upstream->frame_left == 0)
+        end_large(upstream);
+    return part;
+}
+
+size_t answer_on_input(struct upstream *upstream, const uint8_t *data, size_t length, size_t *need)
+{
+    struct session *session = upstream->session;
+    struct stream *stream = &upstream->stream;
+    size_t done = 0;
+    while (done < length && stream_is_open(stream) && stream->paused == 0) {
+        if (upstream->frame != UPSTREAM_FRAME_NONE) {
+            done += flow(upstream, data + done, length - done);
+            continue;
+        }
+        size_t left = length - done;
+        if (left < CQL_HEADER_BYTES)
+            break;
+        const uint8_t *frame = data + done;
+        struct cql_header header = cql_header_load(frame);
+        if (!header.is_response || header.version != session->version || !cql_opcode_is_response(header.opcode) ||
+            header.body_length > CQL_FRAME_BODY_MAX || (header.flags & CQL_FLAG_COMPRESSED) != 0) {
+            upstream_lose(upstream, "sent a malformed frame");
+            break;
+        }
+        if (session->lock != NULL && session->lock != upstream) {
+            stream_pause(stream, STREAM_PAUSE_LOCKED);
+            break;
+        }
+        size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
+        struct request *request = find_request(upstream, header.stream);
+        if (request == NULL && (header.stream >= 0 || total > STREAM_WHOLE_FRAME)) {
+            upstream_lose(upstream, "answered a request that was not asked");
+            break;
+        }
+        if (total <= left) {
+            if (request == NULL)
+                on_event(upstream, header, frame, total);
+            else
+                on_frame(upstream, request, header, frame, total);
+            done += total;
+            continue;
+        }
+        if (total <= STREAM_WHOLE_FRAME)
+            break;
+        enum large_step step = begin_large(upstream, request, header, frame);
+        if (step == LARGE_WANTED_WHOLE && total > INSPECTED_ANSWER_MAX) {
+            upstream_lose(upstream, "sent an answer too large to inspect");
+            break;
+        }
+        if (step == LARGE_WANTED_WHOLE)
+            *need = total;
+        if (step != LARGE_FLOWS)
+            break;
+        done += CQL_HEADER_BYTES;
+    }
+    return done;
+}
+
+/* ---- ends without an answer ---- */
+
+void answer_abandon(struct session *session, struct request *request)
+{
+    bool is_client_waiting = !is_swallowed(request);
+    tracking_abandon(session, request);
+    request_end(&session->requests, &session->worker->requests, request);
+    if (is_client_waiting)
+        session->unanswered--;
+}
+
+void answer_settle_lost(struct session *session, struct upstream *upstream)
+{
+    for (uint32_t slot = 0; slot < session->requests.capacity && session->state != SESSION_DOOMED; slot++) {
+        struct request *request = session->requests.slots[slot];
+        if (request == NULL || request->outcomes[upstream->cluster] != OUTCOME_AWAITED)
+            continue;
+        if (is_swallowed(request)) {
+            swallow(session, request, upstream->cluster, OUTCOME_LOST);
+        } else {
+            record(session, request, upstream->cluster, OUTCOME_LOST, 0);
+            settle(session, request, upstream->cluster, NULL, 0);
+        }
+    }
+}
+
+/* Silence alone does not prove a node dead; these do: a heartbeat without an answer, a queue that has not moved for a whole
+ * timeout, half of all stream ids taken by requests it never answered. */
+static bool is_stuck(const struct session *session, const struct upstream *upstream)
+{
+    uint64_t timeout = (uint64_t)session->worker->config->request_timeout_ms * NS_PER_MS;
+    const struct stream *stream = &upstream->stream;
+    return (stream->queued > 0 && worker_now(session->worker) - stream->last_write_ns > timeout) ||
+           upstream->expired_awaited > session->requests.limit / 2;
+}
+
+void answer_expire(struct session *session, struct request *request)
+{
+    struct worker *worker = session->worker;
+    enum outcome outcomes[CLUSTER_COUNT];
+    bool is_heartbeat = request->statement.class == REQUEST_HEARTBEAT;
+    bool awaited[CLUSTER_COUNT];
+    list_remove(&request->deadline);
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        const struct upstream *upstream = &session->upstreams[i];
+        bool has_begun = (upstream->stream.paused & STREAM_PAUSE_MERGE) != 0 && upstream->frame_request == request;
+        awaited[i] = request->outcomes[i] == OUTCOME_AWAITED;
+        outcomes[i] = !awaited[i] ? request->outcomes[i] : has_begun ? OUTCOME_OK : OUTCOME_EXPIRED;
+        if (awaited[i] && !is_heartbeat) {
+            tracking_outcome(session, request, (enum cluster_id)i, OUTCOME_EXPIRED, 0);
+            session->upstreams[i].expired_awaited++;
+        }
+    }
+    if (is_heartbeat) {
+        upstream_lose(&session->upstreams[request->answerer], "no answer to a heartbeat");
+        return;
+    }
+    enum cluster_id cluster =
+        merge_decide(outcomes, request->answerer) == MERGE_ANSWER_ORIGIN ? CLUSTER_ORIGIN : CLUSTER_TARGET;
+    metrics_add(worker->metrics, METRIC_EXPIRED_REQUESTS, 1);
+    if (outcomes[cluster] == OUTCOME_ERROR)
+        deliver(session, request, cluster, request->held, request->held_length);
+    else
+        reply_no_answer(session, request, cluster, outcomes);
+    if (session->state == SESSION_DOOMED)
+        return;
+    tracking_end(session, request, outcomes);
+    request->is_expired = true;
+    request_drop_held(request);
+    session->unanswered--;
+    for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++) {
+        stream_resume(&session->upstreams[i].stream, STREAM_PAUSE_MERGE);
+        if (awaited[i] && is_stuck(session, &session->upstreams[i]))
+            upstream_lose(&session->upstreams[i], "no answers for longer than the request timeout");
+    }
+    session_end_if_idle(session);
+}

@@ -1,0 +1,47 @@
+/* Statement classes, from the scan of the text. Pure; called once per QUERY, PREPARE, never for EXECUTE. */
+#include "dataplane/classify.h"
+
+#include <string.h>
+
+static bool is_system_keyspace(const char *keyspace)
+{
+    return strcmp(keyspace, "system") == 0 || strncmp(keyspace, "system_", 7) == 0 || strncmp(keyspace, "dse_", 4) == 0;
+}
+
+static struct statement_class classify_select(const struct cql_scan *scan, const char *session_keyspace)
+{
+    enum virtual_table table = virtual_classify(scan, session_keyspace);
+    if (table != VIRTUAL_NONE)
+        return (struct statement_class){.class = REQUEST_VIRTUAL, .table = table};
+    const char *keyspace = scan->has_keyspace ? scan->keyspace.text : session_keyspace;
+    bool is_system = scan->has_table && is_system_keyspace(keyspace);
+    return (struct statement_class){.class = is_system ? REQUEST_SYSTEM_READ : REQUEST_READ};
+}
+
+struct statement_class classify_statement(const char *text, size_t length, const char *keyspace)
+{
+    struct cql_scan scan;
+    cql_scan(text, length, &scan);
+    switch (scan.statement) {
+    case CQL_STATEMENT_SELECT:
+        return classify_select(&scan, keyspace);
+    case CQL_STATEMENT_USE:
+        return (struct statement_class){.class = REQUEST_USE};
+    case CQL_STATEMENT_DESCRIBE:
+        /* A server-side DESCRIBE reads the schema; the two clusters rarely agree on its text, and a 3.x cluster does not know it. */
+        return (struct statement_class){.class = REQUEST_SYSTEM_READ};
+    case CQL_STATEMENT_BATCH:
+        return (struct statement_class){.class = REQUEST_WRITE, .write_type = WRITE_BATCH};
+    default:
+        return (struct statement_class){
+            .class = REQUEST_WRITE,
+            .write_type = scan.is_conditional ? WRITE_CAS : WRITE_SIMPLE,
+        };
+    }
+}
+
+const char *write_type_name(enum write_type type)
+{
+    static const char *const names[] = {"SIMPLE", "BATCH", "UNLOGGED_BATCH", "COUNTER", "CAS"};
+    return names[type];
+}

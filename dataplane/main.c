@@ -1,0 +1,381 @@
+/* cloudgate-proxy: reads its settings, waits for both clusters, starts the workers, and stays on the main thread with the control
+ * connections, the control link and the HTTP endpoint until a signal asks it to drain. */
+#include <errno.h>
+#include <event2/event.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dataplane/admin.h"
+#include "dataplane/agent.h"
+#include "dataplane/cluster.h"
+#include "dataplane/config.h"
+#include "dataplane/worker.h"
+
+extern char **environ;
+
+/* Prepared statements the process remembers; a driver that meets a forgotten one prepares it again. */
+#define PREPARED_ENTRIES_MAX 65536
+
+/* A failed start of the listener is tried again after this long. */
+#define START_RETRY_S 1
+
+struct proxy {
+    struct config config;
+    struct event_base *base;
+    struct mailbox *mailbox;
+    struct metrics_block *metrics;
+    struct admin *admin;
+    struct cluster *clusters[CLUSTER_COUNT];
+    struct topology *topologies[CLUSTER_COUNT];
+    struct agent *agent;
+    struct snapshot *snapshot; /* in force, or being switched to */
+    struct worker_shared shared;
+    struct worker *workers;
+    unsigned worker_count;
+    enum admin_phase phase;
+    struct event *signals[2];
+    struct event *retry;
+    _Atomic unsigned switching; /* workers that have not switched yet */
+    struct mailbox_message switched;
+};
+
+/* ---- routing state ---- */
+
+static void run_switched(struct mailbox_message *message, void *owner)
+{
+    struct proxy *proxy = owner;
+    (void)message;
+    LOG_INFO("routing_switched", "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
+             (unsigned long long)proxy->snapshot->revision, proxy->snapshot->forward_reads_to_target ? "true" : "false",
+             proxy->snapshot->forward_system_queries_to_target ? "true" : "false");
+    agent_on_applied(proxy->agent);
+}
+
+/* On a worker's thread. */
+static void on_worker_switched(void *context)
+{
+    struct proxy *proxy = context;
+    if (atomic_fetch_sub(&proxy->switching, 1) == 1)
+        mailbox_post(proxy->mailbox, &proxy->switched);
+}
+
+static void apply_snapshot(void *context, struct snapshot *snapshot)
+{
+    struct proxy *proxy = context;
+    snapshot_put(proxy->snapshot);
+    proxy->snapshot = snapshot_get(snapshot);
+    if (proxy->phase != ADMIN_SERVING) { /* no worker to switch: they will start with it */
+        run_switched(&proxy->switched, proxy);
+        return;
+    }
+    atomic_store(&proxy->switching, proxy->worker_count);
+    for (unsigned i = 0; i < proxy->worker_count; i++)
+        worker_switch_snapshot(&proxy->workers[i], snapshot, on_worker_switched, proxy);
+}
+
+static void read_stats(void *context, struct agent_stats *stats)
+{
+    (void)context;
+    *stats = (struct agent_stats){
+        .reads_origin = metrics_request_count(METRIC_REQUEST_READS_ORIGIN),
+        .reads_target = metrics_request_count(METRIC_REQUEST_READS_TARGET),
+        .writes = metrics_request_count(METRIC_REQUEST_WRITES),
+        .failed_reads = (uint64_t)(metrics_total(METRIC_FAILED_READS_ORIGIN) + metrics_total(METRIC_FAILED_READS_TARGET)),
+        .failed_writes = (uint64_t)(metrics_total(METRIC_FAILED_WRITES_BOTH) + metrics_total(METRIC_FAILED_WRITES_ORIGIN) +
+                                    metrics_total(METRIC_FAILED_WRITES_TARGET)),
+        .client_connections = (uint64_t)metrics_total(METRIC_CLIENT_CONNECTIONS),
+    };
+}
+
+static void read_status(void *context, struct admin_status *status)
+{
+    const struct proxy *proxy = context;
+    *status = (struct admin_status){
+        .phase = proxy->phase,
+        .primary = snapshot_primary(proxy->snapshot),
+        .process = {.routing_revision = proxy->snapshot->revision, .control_connected = agent_is_connected(proxy->agent)},
+    };
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        status->has_cluster[i] = proxy->clusters[i] != NULL && proxy->phase != ADMIN_STARTING;
+        if (proxy->clusters[i] != NULL)
+            cluster_status(proxy->clusters[i], &status->clusters[i]);
+    }
+}
+
+/* The routing state to begin with: the last good one, else the environment's. */
+static struct snapshot *first_snapshot(const struct config *config)
+{
+    struct snapshot value;
+    if (agent_load_last_good(config, &value)) {
+        LOG_INFO("routing_restored", "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
+                 (unsigned long long)value.revision, value.forward_reads_to_target ? "true" : "false",
+                 value.forward_system_queries_to_target ? "true" : "false");
+        return snapshot_new(&value);
+    }
+    value = (struct snapshot){
+        .forward_reads_to_target = config->forward_reads_to_target,
+        .forward_system_queries_to_target = config->forward_system_queries_to_target,
+    };
+    return snapshot_new(&value);
+}
+
+/* ---- starting ---- */
+
+static unsigned usable_cores(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof cores, &cores) != 0)
+        return 1;
+    int count = CPU_COUNT(&cores);
+    return count < 1 ? 1 : (unsigned)count;
+}
+
+/* Workers share their port by SO_REUSEPORT, which would also let a second proxy in by mistake: a plain bind finds out. */
+static bool port_is_free(const struct config *config, struct dynbuf *error)
+{
+    struct sockaddr_storage address = {0};
+    int length = (int)sizeof address;
+    int on = 1;
+    char text[160];
+    snprintf(text, sizeof text, strchr(config->query_address, ':') != NULL ? "[%s]:%d" : "%s:%d", config->query_address,
+             config->query_port);
+    if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &length) != 0) {
+        dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is not an IP address", config->query_address);
+        return false;
+    }
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return true;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    bool is_free = bind(fd, (struct sockaddr *)&address, (socklen_t)length) == 0;
+    if (!is_free)
+        dynbuf_printf(error, "cannot listen on PROXY_QUERY_ADDRESS=%s PROXY_QUERY_PORT=%d: %s", config->query_address,
+                      config->query_port, strerror(errno));
+    close(fd);
+    return is_free;
+}
+
+static void free_workers(struct proxy *proxy)
+{
+    for (unsigned i = 0; i < proxy->worker_count; i++)
+        worker_fini(&proxy->workers[i]);
+    free(proxy->workers);
+    proxy->workers = NULL;
+    proxy->worker_count = 0;
+}
+
+static bool make_workers(struct proxy *proxy, struct dynbuf *error)
+{
+    unsigned count = proxy->config.workers > 0 ? (unsigned)proxy->config.workers : usable_cores();
+    if (!port_is_free(&proxy->config, error))
+        return false;
+    proxy->workers = calloc(count, sizeof *proxy->workers);
+    CHECK(proxy->workers != NULL);
+    for (unsigned i = 0; i < count; i++) {
+        proxy->worker_count++;
+        if (!worker_init(&proxy->workers[i], &proxy->shared, i, proxy->snapshot, proxy->topologies, error)) {
+            free_workers(proxy);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Both clusters are known: serve. */
+static void start_serving(struct proxy *proxy)
+{
+    struct dynbuf error;
+    struct timeval wait = {.tv_sec = START_RETRY_S};
+    dynbuf_init(&error, 1024);
+    if (!make_workers(proxy, &error)) {
+        LOG_ERROR("start_failed", "reason=\"%s\" retry_in_s=%d", dynbuf_text(&error), START_RETRY_S);
+        event_add(proxy->retry, &wait);
+        dynbuf_fini(&error);
+        return;
+    }
+    dynbuf_fini(&error);
+    for (unsigned i = 0; i < proxy->worker_count; i++)
+        CHECK(worker_start(&proxy->workers[i]));
+    proxy->phase = ADMIN_SERVING;
+    LOG_INFO("proxy_ready", "address=%s port=%d workers=%u origin=\"%s\" target=\"%s\"", proxy->config.query_address,
+             proxy->config.query_port, proxy->worker_count, proxy->topologies[CLUSTER_ORIGIN]->cluster_title,
+             proxy->topologies[CLUSTER_TARGET]->cluster_title);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    start_serving(context);
+}
+
+static void on_topology(void *context, struct topology *topology)
+{
+    struct proxy *proxy = context;
+    topology_put(proxy->topologies[topology->cluster]);
+    proxy->topologies[topology->cluster] = topology_get(topology);
+    if (proxy->phase == ADMIN_SERVING) {
+        for (unsigned i = 0; i < proxy->worker_count; i++)
+            worker_switch_topology(&proxy->workers[i], topology);
+    } else if (proxy->phase == ADMIN_STARTING && proxy->topologies[CLUSTER_ORIGIN] != NULL &&
+               proxy->topologies[CLUSTER_TARGET] != NULL && !event_pending(proxy->retry, EV_TIMEOUT, NULL)) {
+        start_serving(proxy);
+    }
+}
+
+/* ---- stopping ---- */
+
+static void run_worker_ended(struct mailbox_message *message, void *owner)
+{
+    struct proxy *proxy = owner;
+    free(message);
+    event_base_loopbreak(proxy->base);
+}
+
+/* Waits for the workers beside the main loop, so that health and metrics go on answering while they drain. */
+static void *wait_for_workers(void *context)
+{
+    struct proxy *proxy = context;
+    struct mailbox_message *ended = malloc(sizeof *ended);
+    CHECK(ended != NULL);
+    *ended = (struct mailbox_message){.run = run_worker_ended};
+    for (unsigned i = 0; i < proxy->worker_count; i++)
+        worker_join(&proxy->workers[i]);
+    mailbox_post(proxy->mailbox, ended);
+    return NULL;
+}
+
+static void on_signal(evutil_socket_t number, short what, void *context)
+{
+    struct proxy *proxy = context;
+    pthread_t waiter;
+    (void)what;
+    if (proxy->phase == ADMIN_DRAINING)
+        return;
+    LOG_INFO("proxy_draining", "signal=%s", strsignal((int)number));
+    bool was_serving = proxy->phase == ADMIN_SERVING;
+    proxy->phase = ADMIN_DRAINING;
+    if (!was_serving) {
+        event_base_loopbreak(proxy->base);
+        return;
+    }
+    for (unsigned i = 0; i < proxy->worker_count; i++)
+        worker_drain(&proxy->workers[i]);
+    CHECK(pthread_create(&waiter, NULL, wait_for_workers, proxy) == 0);
+    pthread_detach(waiter);
+}
+
+/* ---- the program ---- */
+
+static int run(struct proxy *proxy)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+    signal(SIGPIPE, SIG_IGN);
+    proxy->base = event_base_new();
+    CHECK(proxy->base != NULL);
+    proxy->mailbox = mailbox_new(proxy->base, proxy);
+    CHECK(proxy->mailbox != NULL);
+    proxy->switched.run = run_switched;
+    proxy->retry = evtimer_new(proxy->base, on_retry, proxy);
+    for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
+        proxy->signals[i] = evsignal_new(proxy->base, numbers[i], on_signal, proxy);
+        event_add(proxy->signals[i], NULL);
+    }
+    struct virtual_hosts *virtual_hosts = virtual_hosts_new(&proxy->config);
+    proxy->shared = (struct worker_shared){
+        .config = &proxy->config,
+        .virtual_hosts = virtual_hosts,
+        .prepared = prepared_registry_new(PREPARED_ENTRIES_MAX),
+    };
+    proxy->snapshot = first_snapshot(&proxy->config);
+    LOG_INFO("proxy_starting", "version=%s pid=%d", CLOUDGATE_VERSION, (int)getpid());
+    proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        proxy->clusters[i] = cluster_new(proxy->base, &proxy->config, (enum cluster_id)i, on_topology, proxy);
+    struct agent_hooks hooks = {.context = proxy, .apply = apply_snapshot, .stats = read_stats};
+    proxy->agent = agent_new(proxy->base, &proxy->config, proxy->snapshot, &hooks);
+
+    event_base_dispatch(proxy->base);
+
+    agent_free(proxy->agent);
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        cluster_free(proxy->clusters[i]);
+        topology_put(proxy->topologies[i]);
+    }
+    admin_free(proxy->admin);
+    free_workers(proxy);
+    snapshot_put(proxy->snapshot);
+    prepared_registry_free(proxy->shared.prepared);
+    virtual_hosts_free(virtual_hosts);
+    for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
+        event_free(proxy->signals[i]);
+    event_free(proxy->retry);
+    mailbox_free(proxy->mailbox);
+    event_base_free(proxy->base);
+    LOG_INFO("proxy_stopped", "");
+    return 0;
+}
+
+static int usage(FILE *out, int status)
+{
+    struct dynbuf text;
+    dynbuf_init(&text, 65536);
+    config_help(&text);
+    fprintf(out,
+            "cloudgate-proxy: forwards CQL, writes to two Apache Cassandra clusters at once.\n\n"
+            "usage: cloudgate-proxy [--check-config | --help | --version]\n\n"
+            "  --check-config  print the settings in force and where each comes from; exit 0 if they are valid, 1 if not\n"
+            "  --help          this text\n"
+            "  --version       the version\n\n"
+            "Settings come from the environment:\n\n%s",
+            dynbuf_text(&text));
+    dynbuf_fini(&text);
+    return status;
+}
+
+static int check_config(const struct config *config)
+{
+    struct dynbuf text;
+    dynbuf_init(&text, 65536);
+    config_print(config, environ, &text);
+    fputs(dynbuf_text(&text), stdout);
+    dynbuf_fini(&text);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct proxy proxy = {.phase = ADMIN_STARTING};
+    bool checks_only = false;
+    struct dynbuf error;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return usage(stdout, 0);
+        if (strcmp(argv[i], "--version") == 0) {
+            printf("cloudgate-proxy %s\n", CLOUDGATE_VERSION);
+            return 0;
+        }
+        if (strcmp(argv[i], "--check-config") == 0) {
+            checks_only = true;
+            continue;
+        }
+        fprintf(stderr, "cloudgate-proxy: unknown argument %s\n\n", argv[i]);
+        return usage(stderr, 2);
+    }
+    log_init("cloudgate-proxy", LOG_LEVEL_INFO);
+    dynbuf_init(&error, 4096);
+    if (!config_load(&proxy.config, environ, &error)) {
+        fprintf(stderr, "cloudgate-proxy: %s\n", dynbuf_text(&error));
+        dynbuf_fini(&error);
+        return 1;
+    }
+    dynbuf_fini(&error);
+    log_init("cloudgate-proxy", proxy.config.log_level);
+    int status = checks_only ? check_config(&proxy.config) : run(&proxy);
+    config_fini(&proxy.config);
+    return status;
+}

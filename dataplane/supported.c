@@ -1,0 +1,51 @@
+/* The SUPPORTED body, from those the control connections got. Pure. */
+#include "dataplane/supported.h"
+
+#include "proto/cql_response.h"
+
+static bool is_spoken_version(struct cql_span version)
+{
+    return cql_span_equals(version, "3/v3") || cql_span_equals(version, "4/v4");
+}
+
+static void put_count(struct dynbuf *out, size_t at, uint16_t count)
+{
+    if (!out->failed)
+        cql_store_u16(out->data + at, count);
+}
+
+void supported_build(const struct topology *origin, const struct topology *target, struct dynbuf *out)
+{
+    struct cql_cursor cursor = cql_cursor_over(target->supported_body, target->supported_length);
+    uint16_t entries = 0;
+    (void)origin; /* compression will be the intersection of both */
+    dynbuf_reset(out);
+    cql_put_u16(out, 0);
+    for (uint16_t left = cql_read_u16(&cursor); left > 0 && !cursor.failed; left--) {
+        struct cql_span key = cql_read_string(&cursor);
+        uint16_t values = cql_read_u16(&cursor);
+        bool is_skipped = cql_span_equals(key, "COMPRESSION");
+        bool is_versions = cql_span_equals(key, "PROTOCOL_VERSIONS");
+        size_t count_at = 0;
+        uint16_t kept = 0;
+        if (!is_skipped) {
+            cql_put_string(out, key.data, key.length);
+            count_at = out->length;
+            cql_put_u16(out, 0);
+        }
+        for (; values > 0 && !cursor.failed; values--) {
+            struct cql_span value = cql_read_string(&cursor);
+            if (is_skipped || cursor.failed || (is_versions && !is_spoken_version(value)))
+                continue;
+            cql_put_string(out, value.data, value.length);
+            kept++;
+        }
+        if (!is_skipped) {
+            put_count(out, count_at, kept);
+            entries++;
+        }
+    }
+    cql_put_string(out, "COMPRESSION", 11);
+    cql_put_u16(out, 0);
+    put_count(out, 0, (uint16_t)(entries + 1));
+}

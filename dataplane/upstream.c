@@ -1,0 +1,551 @@
+/* Upstreams: connecting, the node's side of the handshake, breaking and reopening. Runs on the session's worker. Answers of a ready
+ * upstream are answer.c's business. Never closes its session but through the session's own functions. */
+#include "dataplane/upstream.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "dataplane/session.h"
+#include "dataplane/worker.h"
+#include "proto/cql_request.h"
+#include "proto/cql_response.h"
+
+/* One node gets this long to accept a connection while there are others to try. */
+#define ATTEMPT_MS 2000
+
+/* A handshake answer larger than this is refused. */
+#define HANDSHAKE_BODY_MAX ((uint32_t)64 * 1024 - CQL_HEADER_BYTES)
+
+/* AUTH_RESPONSE rounds the proxy goes through with one node, as zdm-proxy. */
+#define AUTH_TURNS_MAX 6
+
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_LAST_MS  2000
+
+static void try_next_node(struct upstream *upstream);
+
+static struct worker *worker_of(const struct upstream *upstream)
+{
+    return upstream->session->worker;
+}
+
+const char *upstream_node_name(const struct upstream *upstream)
+{
+    return upstream->node == NULL ? cluster_name(upstream->cluster) : upstream->node->name;
+}
+
+static bool is_origin(const struct upstream *upstream)
+{
+    return upstream->cluster == CLUSTER_ORIGIN;
+}
+
+/* ---- time limits ---- */
+
+static void watch(struct upstream *upstream, uint64_t deadline_ns)
+{
+    upstream->deadline_ns = deadline_ns;
+    if (list_is_empty(&upstream->watched))
+        list_append(&worker_of(upstream)->watched, &upstream->watched);
+}
+
+static void watch_step(struct upstream *upstream)
+{
+    struct worker *worker = worker_of(upstream);
+    uint64_t step = worker_now(worker) + (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    watch(upstream, step);
+}
+
+/* ---- the socket ---- */
+
+static void forget_reply(struct upstream *upstream)
+{
+    free(upstream->reply_body);
+    upstream->reply_body = NULL;
+    upstream->reply_opcode = 0xff;
+}
+
+static void close_socket(struct upstream *upstream)
+{
+    if (upstream->is_counted)
+        metrics_bump(&upstream->metrics->values[NODE_CONNECTIONS], -1);
+    upstream->is_counted = false;
+    stream_close(&upstream->stream);
+    upstream->frame = UPSTREAM_FRAME_NONE;
+    upstream->frame_request = NULL;
+    upstream->expired_awaited = 0;
+    upstream->heartbeat_at_ns = 0;
+    list_remove(&upstream->watched);
+}
+
+static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags, const void *body, size_t length)
+{
+    uint8_t header[CQL_HEADER_BYTES];
+    cql_header_store(header, (struct cql_header){
+                                 .version = upstream->session->version,
+                                 .flags = flags,
+                                 .opcode = opcode,
+                                 .body_length = (uint32_t)length,
+                             });
+    return stream_write(&upstream->stream, header, sizeof header) && stream_write(&upstream->stream, body, length);
+}
+
+/* ---- opening ---- */
+
+static size_t candidate_count(const struct upstream *upstream)
+{
+    return upstream->topology->node_count + upstream->topology->spare_count;
+}
+
+static const struct topology_node *candidate(const struct upstream *upstream, size_t attempt)
+{
+    const struct topology *topology = upstream->topology;
+    return attempt < topology->node_count ? &topology->nodes[(upstream->first_node + attempt) % topology->node_count]
+                                          : &topology->spare_nodes[attempt - topology->node_count];
+}
+
+static void wait_and_retry(struct upstream *upstream)
+{
+    uint32_t backoff = upstream->backoff_ms;
+    /* Spread by address, so that the sessions of a dead node do not all come back in the same instant. */
+    uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
+    upstream->state = UPSTREAM_RETRY;
+    upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
+    watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
+}
+
+static void fail_opening(struct upstream *upstream)
+{
+    if (upstream->is_reopening) {
+        LOG_DEBUG("upstream_reopen_failed", "client=%s cluster=%s node=%s reason=\"%s\"", upstream->session->peer,
+                  cluster_name(upstream->cluster), upstream_node_name(upstream), upstream->last_error);
+        wait_and_retry(upstream);
+        return;
+    }
+    upstream->state = UPSTREAM_IDLE;
+    session_on_upstream_failed(upstream->session, upstream);
+}
+
+/* The node at hand did not work out. */
+static void give_up_node(struct upstream *upstream, const char *reason)
+{
+    snprintf(upstream->last_error, sizeof upstream->last_error, "%s", reason);
+    metrics_bump(&upstream->metrics->values[NODE_FAILED_CONNECTIONS], 1);
+    close_socket(upstream);
+    forget_reply(upstream);
+    upstream->attempt++;
+    try_next_node(upstream);
+}
+
+static void try_next_node(struct upstream *upstream)
+{
+    struct worker *worker = worker_of(upstream);
+    const char *error = NULL;
+    while (upstream->attempt < candidate_count(upstream) && worker_now(worker) < upstream->open_deadline_ns) {
+        upstream->node = candidate(upstream, upstream->attempt);
+        upstream->metrics = metrics_node(worker->metrics, upstream->cluster, upstream->node->name);
+        upstream->state = UPSTREAM_CONNECTING;
+        if (stream_connect(&upstream->stream, (const struct sockaddr *)&upstream->node->address,
+                           upstream->node->address_length, &error)) {
+            bool has_more = upstream->attempt + 1 < candidate_count(upstream);
+            uint64_t limit = worker_now(worker) + ATTEMPT_MS * NS_PER_MS;
+            watch(upstream, has_more && limit < upstream->open_deadline_ns ? limit : upstream->open_deadline_ns);
+            return;
+        }
+        snprintf(upstream->last_error, sizeof upstream->last_error, "%s", error);
+        metrics_bump(&upstream->metrics->values[NODE_FAILED_CONNECTIONS], 1);
+        upstream->attempt++;
+    }
+    fail_opening(upstream);
+}
+
+static void open_with_current_topology(struct upstream *upstream)
+{
+    struct worker *worker = worker_of(upstream);
+    uint32_t turn = atomic_fetch_add_explicit(&worker->shared->next_node[upstream->cluster], 1, memory_order_relaxed);
+    topology_put(upstream->topology);
+    upstream->topology = topology_get(worker->topologies[upstream->cluster]);
+    upstream->first_node = (turn + 1) % upstream->topology->node_count;
+    upstream->attempt = 0;
+    upstream->node = NULL;
+    upstream->is_proxy_driven = upstream->is_reopening;
+    upstream->auth_turns = 0;
+    upstream->open_deadline_ns =
+        worker_now(worker) + (uint64_t)worker->config->cluster_connection_timeout_ms * NS_PER_MS;
+    forget_reply(upstream);
+    try_next_node(upstream);
+}
+
+void upstream_open(struct upstream *upstream)
+{
+    CHECK(upstream->state == UPSTREAM_IDLE);
+    upstream->is_reopening = false;
+    open_with_current_topology(upstream);
+}
+
+static void on_connected(struct stream *stream, const char *error)
+{
+    struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
+    struct session *session = upstream->session;
+    if (error != NULL) {
+        give_up_node(upstream, error);
+        return;
+    }
+    metrics_bump(&upstream->metrics->values[NODE_CONNECTIONS], 1);
+    upstream->is_counted = true;
+    upstream->state = UPSTREAM_STARTUP;
+    watch_step(upstream);
+    if (!send_frame(upstream, CQL_OPCODE_STARTUP, session->startup_flags, session->startup_body, session->startup_length))
+        give_up_node(upstream, "out of memory");
+}
+
+/* ---- the handshake ---- */
+
+/* The node has said something the handshake cannot go on from, or the client's own credentials no longer work. */
+static void refuse(struct upstream *upstream, const char *detail)
+{
+    struct session *session = upstream->session;
+    if (!upstream->is_reopening) {
+        session_on_upstream_refused(session, upstream, detail);
+        return;
+    }
+    if (detail == NULL)
+        session_close(session, CLOSE_LOST_FOR_GOOD, "the reopened connection was refused");
+    else
+        give_up_node(upstream, detail);
+}
+
+void upstream_authenticate(struct upstream *upstream, struct cql_span token)
+{
+    uint8_t length[4];
+    bool is_null = token.data == NULL;
+    struct dynbuf *body = &worker_of(upstream)->reply;
+    cql_store_u32(length, is_null ? UINT32_MAX : (uint32_t)token.length);
+    dynbuf_reset(body);
+    dynbuf_append(body, length, sizeof length);
+    if (!is_null)
+        dynbuf_append(body, token.data, token.length);
+    upstream->state = UPSTREAM_AUTH;
+    watch_step(upstream);
+    bool sent = !body->failed && send_frame(upstream, CQL_OPCODE_AUTH_RESPONSE, 0, body->data, body->length);
+    if (body->data != NULL)
+        explicit_bzero(body->data, body->length);
+    if (!sent)
+        upstream_lose(upstream, "out of memory");
+}
+
+/* Answers the AUTHENTICATE or AUTH_CHALLENGE at hand with the session's token for this cluster. */
+static void answer_challenge(struct upstream *upstream)
+{
+    const struct token *token = &upstream->session->tokens[upstream->cluster];
+    struct cql_cursor cursor = cql_open_response(upstream->reply_header, upstream->reply_body);
+    if (token->data == NULL) {
+        refuse(upstream, "asks for credentials and the proxy has none for it");
+        return;
+    }
+    if (upstream->auth_turns++ >= AUTH_TURNS_MAX) {
+        refuse(upstream, "asks for credentials again and again");
+        return;
+    }
+    /* DSE wants the mechanism named first and answers PLAIN-START; every other authenticator takes the token at once. */
+    bool is_dse = upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE &&
+                  cql_span_equals(cql_read_string(&cursor), "com.datastax.bdp.cassandra.auth.DseAuthenticator");
+    struct cql_span answer = is_dse ? (struct cql_span){(const uint8_t *)"PLAIN", 5}
+                                    : (struct cql_span){token->data, token->length};
+    upstream_authenticate(upstream, answer);
+}
+
+/* After a reopening: the keyspace and the registration the old connection had. */
+static void restore(struct upstream *upstream)
+{
+    struct session *session = upstream->session;
+    upstream->state = UPSTREAM_RESTORE;
+    watch_step(upstream);
+    if (upstream->restore_step == 0) {
+        upstream->restore_step = 1;
+        if (session->keyspace[0] != '\0') {
+            struct dynbuf *body = &worker_of(upstream)->reply;
+            char use[2 * KEYSPACE_MAX + 16];
+            size_t length = 0;
+            memcpy(use, "USE \"", 5);
+            length = 5;
+            for (const char *at = session->keyspace; *at != '\0'; at++) {
+                if (*at == '"')
+                    use[length++] = '"';
+                use[length++] = *at;
+            }
+            use[length++] = '"';
+            dynbuf_reset(body);
+            cql_put_i32(body, (int32_t)length);
+            dynbuf_append(body, use, length);
+            cql_put_u16(body, 1); /* ONE */
+            cql_put_u8(body, 0);
+            if (!send_frame(upstream, CQL_OPCODE_QUERY, 0, body->data, body->length))
+                give_up_node(upstream, "out of memory");
+            return;
+        }
+    }
+    if (upstream->restore_step == 1) {
+        upstream->restore_step = 2;
+        if (is_origin(upstream) && session->register_body != NULL) {
+            if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body, session->register_length))
+                give_up_node(upstream, "out of memory");
+            return;
+        }
+    }
+    metrics_add(worker_of(upstream)->metrics,
+                is_origin(upstream) ? METRIC_UPSTREAM_REOPENED_ORIGIN : METRIC_UPSTREAM_REOPENED_TARGET, 1);
+    LOG_INFO("upstream_reopened", "client=%s cluster=%s node=%s", session->peer, cluster_name(upstream->cluster),
+             upstream_node_name(upstream));
+    upstream_become_ready(upstream);
+}
+
+static void finish(struct upstream *upstream)
+{
+    if (upstream->is_reopening) {
+        upstream->restore_step = 0;
+        restore(upstream);
+        return;
+    }
+    upstream_become_ready(upstream);
+    session_on_upstream_ready(upstream->session, upstream);
+}
+
+void upstream_finish_handshake(struct upstream *upstream)
+{
+    upstream->is_proxy_driven = true;
+    if (upstream->reply_opcode == CQL_OPCODE_READY)
+        finish(upstream);
+    else
+        answer_challenge(upstream);
+}
+
+void upstream_become_ready(struct upstream *upstream)
+{
+    upstream->state = UPSTREAM_READY;
+    upstream->is_reopening = false;
+    upstream->backoff_ms = BACKOFF_FIRST_MS;
+    list_remove(&upstream->watched);
+    forget_reply(upstream);
+}
+
+static void on_handshake_reply(struct upstream *upstream)
+{
+    struct session *session = upstream->session;
+    bool is_error = upstream->reply_opcode == CQL_OPCODE_ERROR;
+    list_remove(&upstream->watched);
+    switch (upstream->state) {
+    case UPSTREAM_STARTUP:
+        upstream->state = UPSTREAM_STARTED;
+        if (!upstream->is_reopening)
+            session_on_upstream_started(session, upstream);
+        else if (upstream->reply_opcode == CQL_OPCODE_READY || upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE)
+            upstream_finish_handshake(upstream);
+        else
+            give_up_node(upstream, "refused STARTUP");
+        break;
+    case UPSTREAM_AUTH:
+        if (!upstream->is_proxy_driven)
+            session_on_auth_reply(session, upstream);
+        else if (upstream->reply_opcode == CQL_OPCODE_AUTH_SUCCESS || upstream->reply_opcode == CQL_OPCODE_READY)
+            finish(upstream);
+        else if (upstream->reply_opcode == CQL_OPCODE_AUTH_CHALLENGE)
+            answer_challenge(upstream);
+        else
+            refuse(upstream, is_error ? NULL : "answered AUTH_RESPONSE with an unexpected message");
+        break;
+    case UPSTREAM_RESTORE:
+        if (is_error)
+            give_up_node(upstream, "refused to restore the keyspace or the event registration");
+        else
+            restore(upstream);
+        break;
+    default:
+        upstream_lose(upstream, "spoke when it was not asked");
+    }
+}
+
+/* One whole frame at a time, up to the point where requests may flow. */
+static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data, size_t length)
+{
+    if (length < CQL_HEADER_BYTES)
+        return 0;
+    struct cql_header header = cql_header_load(data);
+    if (!header.is_response || header.body_length > HANDSHAKE_BODY_MAX || !cql_opcode_is_response(header.opcode)) {
+        upstream_lose(upstream, "sent a malformed frame during the handshake");
+        return 0;
+    }
+    size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
+    if (length < total)
+        return 0;
+    if (header.opcode == CQL_OPCODE_EVENT) /* registered already, not restored yet */
+        return total;
+    forget_reply(upstream);
+    upstream->reply_body = malloc(header.body_length + 1);
+    if (upstream->reply_body == NULL) {
+        upstream_lose(upstream, "out of memory");
+        return 0;
+    }
+    memcpy(upstream->reply_body, data + CQL_HEADER_BYTES, header.body_length);
+    upstream->reply_header = header;
+    upstream->reply_opcode = header.opcode;
+    on_handshake_reply(upstream);
+    return total;
+}
+
+static size_t on_input(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole, size_t *need)
+{
+    struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
+    size_t done = 0;
+    (void)whole;
+    while (done < length && stream_is_open(stream) && upstream->state != UPSTREAM_READY) {
+        size_t used = on_handshake_input(upstream, data + done, length - done);
+        if (used == 0)
+            return done;
+        done += used;
+    }
+    if (done < length && stream_is_open(stream))
+        done += answer_on_input(upstream, data + done, length - done, need);
+    return done;
+}
+
+static void on_drained(struct stream *stream)
+{
+    struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
+    struct session *session = upstream->session;
+    if (session->upstreams[cluster_other(upstream->cluster)].stream.queued < STREAM_LOW_WATER)
+        stream_resume(&session->client, STREAM_PAUSE_PEER_FULL);
+}
+
+static void on_lost(struct stream *stream, const char *reason)
+{
+    upstream_lose(CONTAINER_OF(stream, struct upstream, stream), reason);
+}
+
+static const struct stream_handlers upstream_handlers = {
+    .on_input = on_input,
+    .on_drained = on_drained,
+    .on_connected = on_connected,
+    .on_lost = on_lost,
+};
+
+/* ---- losing ---- */
+
+static void lose_ready(struct upstream *upstream, const char *reason)
+{
+    struct session *session = upstream->session;
+    struct worker *worker = worker_of(upstream);
+    bool is_mid_answer = session->lock == upstream;
+    LOG_WARN("upstream_lost", "client=%s cluster=%s node=%s reason=\"%s\"", session->peer,
+             cluster_name(upstream->cluster), upstream_node_name(upstream), reason);
+    metrics_add(worker->metrics, is_origin(upstream) ? METRIC_UPSTREAM_LOST_ORIGIN : METRIC_UPSTREAM_LOST_TARGET, 1);
+    close_socket(upstream);
+    upstream->state = UPSTREAM_RETRY;
+    if (is_mid_answer) {
+        session_close(session, CLOSE_LOST_MID_ANSWER, reason);
+        return;
+    }
+    answer_settle_lost(session, upstream);
+    if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
+        upstream->is_reopening = true;
+        wait_and_retry(upstream);
+        on_drained(&upstream->stream); /* its queue is gone: the client may be read again */
+    }
+}
+
+void upstream_lose(struct upstream *upstream, const char *reason)
+{
+    struct session *session = upstream->session;
+    snprintf(upstream->last_error, sizeof upstream->last_error, "%s", reason);
+    switch (upstream->state) {
+    case UPSTREAM_READY:
+        lose_ready(upstream, reason);
+        break;
+    case UPSTREAM_IDLE:
+    case UPSTREAM_RETRY:
+        close_socket(upstream);
+        break;
+    case UPSTREAM_STARTED:
+        if (upstream->reply_opcode == CQL_OPCODE_ERROR && !upstream->is_reopening) {
+            close_socket(upstream); /* its refusal is what the client will be told */
+            break;
+        }
+        /* fall through */
+    case UPSTREAM_AUTH:
+        if (!upstream->is_reopening) {
+            close_socket(upstream);
+            upstream->reply_opcode = 0xff;
+            session_on_upstream_refused(session, upstream, "closed the connection during the handshake");
+            break;
+        }
+        /* fall through */
+    default:
+        give_up_node(upstream, reason);
+    }
+}
+
+void upstream_on_deadline(struct upstream *upstream)
+{
+    list_remove(&upstream->watched);
+    switch (upstream->state) {
+    case UPSTREAM_RETRY:
+        open_with_current_topology(upstream);
+        break;
+    case UPSTREAM_CONNECTING:
+        give_up_node(upstream, "no answer to the connection attempt");
+        break;
+    case UPSTREAM_STARTUP:
+    case UPSTREAM_RESTORE:
+        give_up_node(upstream, "no answer during the handshake");
+        break;
+    case UPSTREAM_AUTH:
+        upstream_lose(upstream, "no answer to AUTH_RESPONSE");
+        break;
+    default:
+        break;
+    }
+}
+
+void upstream_survey(struct upstream *upstream)
+{
+    struct worker *worker = worker_of(upstream);
+    struct session *session = upstream->session;
+    const struct stream *stream = &upstream->stream;
+    uint64_t now = worker_now(worker);
+    uint64_t interval = (uint64_t)worker->config->heartbeat_interval_ms * NS_PER_MS;
+    uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    if (upstream->state != UPSTREAM_READY)
+        return;
+    if (session->lock == upstream && stream->paused == 0 && session->client.queued == 0 &&
+        now - stream->last_read_ns > timeout) {
+        upstream_lose(upstream, "stopped in the middle of an answer");
+        return;
+    }
+    if (upstream->heartbeat_at_ns == 0 && session->lock == NULL && now - stream->last_read_ns > interval) {
+        upstream->heartbeat_at_ns = now;
+        if (!dispatch_heartbeat(session, upstream))
+            upstream->heartbeat_at_ns = 0;
+    }
+}
+
+void upstream_init(struct upstream *upstream, struct session *session, enum cluster_id cluster)
+{
+    *upstream = (struct upstream){
+        .session = session,
+        .cluster = cluster,
+        .backoff_ms = BACKOFF_FIRST_MS,
+        .reply_opcode = 0xff,
+    };
+    list_init(&upstream->watched);
+    stream_init(&upstream->stream, &session->worker->loop, &upstream_handlers);
+}
+
+void upstream_fini(struct upstream *upstream)
+{
+    close_socket(upstream);
+    forget_reply(upstream);
+    topology_put(upstream->topology);
+    upstream->topology = NULL;
+    upstream->node = NULL;
+    upstream->state = UPSTREAM_IDLE;
+}
