@@ -1,0 +1,300 @@
+/* cqlsim: command line, start and stop. Nothing else. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "common/log.h"
+#include "parser.h"
+#include "server.h"
+
+#define SEED_MAX_BYTES (64U * 1024 * 1024)
+
+static const char help[] =
+    "cqlsim: a small CQL server in memory, for tests and demonstrations\n"
+    "\n"
+    "  cqlsim --listen ADDRESS [--listen ADDRESS].. [options]\n"
+    "\n"
+    "  --listen ADDRESS[,HOST-ID]   serve this address; several make one cluster of several nodes\n"
+    "  --port N                     for all addresses (9042)\n"
+    "  --cluster-name NAME          (cqlsim)\n"
+    "  --datacenter NAME            of the nodes that follow on the command line (dc1)\n"
+    "  --rack NAME                  of the nodes that follow on the command line (rack1)\n"
+    "  --release-version V          what system.local shows (3.11.19)\n"
+    "  --auth USER:PASSWORD         ask for a password; may be given several times\n"
+    "  --peer ADDRESS[,HOST-ID]     a node that is only listed in system.peers, not served\n"
+    "  --control PATH               unix socket that takes fault commands (see README.md)\n"
+    "  --seed-file FILE             CQL statements to run before serving\n"
+    "  --log-level LEVEL            DEBUG, INFO, WARN or ERROR (INFO)\n"
+    "  --help, --version\n"
+    "\n"
+    "Stops with exit status 0 on SIGTERM and SIGINT.\n";
+
+struct arguments {
+    const char *control;
+    const char *seed;
+};
+
+static bool usage_error(const char *option, const char *value, const char *wanted)
+{
+    fprintf(stderr, "cqlsim: --%s %s: %s\n", option, value, wanted);
+    return false;
+}
+
+/* ADDRESS[,HOST-ID], and for IPv4 also ADDRESS:HOST-ID. */
+static bool add_node(struct cluster *cluster, const char *option, char *value, const char *rack,
+                     const char *datacenter)
+{
+    char *host_id = strchr(value, ',');
+    char *colon = strchr(value, ':');
+    if (host_id == NULL && colon != NULL && strchr(value, '.') != NULL &&
+        strchr(value, '.') < colon)
+        host_id = colon;
+    if (host_id != NULL)
+        *host_id++ = '\0';
+    return cluster_add_node(cluster, value, host_id, rack, datacenter,
+                            strcmp(option, "listen") == 0) ||
+           usage_error(option, value,
+                       "must be an IP address not given before, with a uuid as host id if any, 64 "
+                       "nodes at most");
+}
+
+static bool add_user(struct server *server, char *value)
+{
+    char *colon = strchr(value, ':');
+    if (colon == NULL || server->user_count == SERVER_MAX_USERS)
+        return usage_error("auth", "(not shown)", "must be USER:PASSWORD, 8 times at most");
+    *colon = '\0';
+    server->users[server->user_count++] = (struct user){value, colon + 1};
+    return true;
+}
+
+static bool parse_port(const char *value, uint16_t *port)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end != '\0' || errno != 0 || number == 0 || number > 65535)
+        return usage_error("port", value, "must be a number from 1 to 65535");
+    *port = (uint16_t)number;
+    return true;
+}
+
+/* The names are needed before the nodes: host ids are made of them. */
+static void find_cluster_name(struct cluster *cluster, int argc, char **argv)
+{
+    static const char option[] = "--cluster-name";
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], option) == 0 && i + 1 < argc)
+            cluster->name = argv[i + 1];
+        else if (strncmp(argv[i], option, sizeof option - 1) == 0 &&
+                 argv[i][sizeof option - 1] == '=')
+            cluster->name = argv[i] + sizeof option;
+    }
+}
+
+/* Returns -1 to go on, else the exit status. */
+static int parse_arguments(struct server *server, struct arguments *arguments, int argc,
+                           char **argv)
+{
+    static const struct option options[] = {
+        {"listen", required_argument, NULL, 'l'},
+        {"port", required_argument, NULL, 'p'},
+        {"cluster-name", required_argument, NULL, 'n'},
+        {"datacenter", required_argument, NULL, 'd'},
+        {"rack", required_argument, NULL, 'r'},
+        {"release-version", required_argument, NULL, 'v'},
+        {"auth", required_argument, NULL, 'a'},
+        {"peer", required_argument, NULL, 'e'},
+        {"control", required_argument, NULL, 'c'},
+        {"seed-file", required_argument, NULL, 's'},
+        {"log-level", required_argument, NULL, 'g'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    struct cluster *cluster = &server->engine.cluster;
+    const char *rack = "rack1";
+    const char *datacenter = "dc1";
+    enum log_level level = LOG_LEVEL_INFO;
+    bool served = false;
+    *cluster = (struct cluster){.name = "cqlsim", .release_version = "3.11.19", .port = 9042};
+    find_cluster_name(cluster, argc, argv);
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        bool ok = true;
+        switch (option) {
+        case 'l':
+            ok = add_node(cluster, "listen", optarg, rack, datacenter);
+            served = true;
+            break;
+        case 'e':
+            ok = add_node(cluster, "peer", optarg, rack, datacenter);
+            break;
+        case 'p':
+            ok = parse_port(optarg, &cluster->port);
+            break;
+        case 'n':
+            break;
+        case 'd':
+            datacenter = optarg;
+            break;
+        case 'r':
+            rack = optarg;
+            break;
+        case 'v':
+            cluster->release_version = optarg;
+            break;
+        case 'a':
+            ok = add_user(server, optarg);
+            break;
+        case 'c':
+            arguments->control = optarg;
+            break;
+        case 's':
+            arguments->seed = optarg;
+            break;
+        case 'g':
+            ok = log_level_parse(optarg, &level) ||
+                 usage_error("log-level", optarg, "must be DEBUG, INFO, WARN or ERROR");
+            break;
+        case 'h':
+            fputs(help, stdout);
+            return 0;
+        case 'V':
+            puts("cqlsim " CLOUDGATE_VERSION);
+            return 0;
+        default:
+            return 2;
+        }
+        if (!ok)
+            return 2;
+    }
+    if (optind < argc || !served) {
+        fputs("cqlsim: at least one --listen is needed, and nothing but options; see --help\n",
+              stderr);
+        return 2;
+    }
+    cluster->release_major = (unsigned)strtoul(cluster->release_version, NULL, 10);
+    log_init("cqlsim", level);
+    return -1;
+}
+
+/* Runs the statements of a file one after the other; USE works. */
+static bool run_seed(struct engine *engine, const char *path, struct failure *failure)
+{
+    struct dynbuf text;
+    dynbuf_init(&text, SEED_MAX_BYTES);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return failure_set(failure, CQL_INVALID, "cannot open it: %s", strerror(errno));
+    char buffer[4096];
+    size_t count;
+    while ((count = fread(buffer, 1, sizeof buffer, file)) > 0)
+        dynbuf_append(&text, buffer, count);
+    fclose(file);
+    if (text.failed)
+        return failure_set(failure, CQL_INVALID, "it is larger than 64 MiB");
+    struct arena arena;
+    struct arena names;
+    arena_init(&arena);
+    arena_init(&names);
+    const char *keyspace = NULL;
+    bool ok = true;
+    const char *at = dynbuf_text(&text);
+    const char *end = at + text.length;
+    while (ok) {
+        size_t length = (size_t)(end - at);
+        struct statement *statement = parser_parse_next(&arena, at, &length, failure);
+        if (statement == NULL) {
+            ok = failure->code == 0;
+            break;
+        }
+        at += length;
+        struct dynbuf out;
+        dynbuf_init(&out, WIRE_MAX_BODY);
+        int64_t timestamp = engine_timestamp(engine);
+        struct execution execution = {.engine = engine,
+                                      .arena = &arena,
+                                      .failure = failure,
+                                      .node = &engine->cluster.nodes[0],
+                                      .keyspace = keyspace,
+                                      .version = 4,
+                                      .paging_state = bytes_null(),
+                                      .timestamp = timestamp,
+                                      .now = timestamp / 1000000,
+                                      .out = &out};
+        ok = execute_statement(&execution, statement);
+        if (ok && execution.outcome == OUTCOME_SET_KEYSPACE)
+            keyspace = arena_text(&names, execution.use);
+        dynbuf_fini(&out);
+        arena_reset(&arena);
+    }
+    arena_fini(&arena);
+    arena_fini(&names);
+    dynbuf_fini(&text);
+    return ok;
+}
+
+static void on_signal(evutil_socket_t number, short what, void *argument)
+{
+    (void)number;
+    (void)what;
+    ((struct server *)argument)->stopping = true;
+}
+
+static bool serve(struct server *server, const struct arguments *arguments)
+{
+    struct failure failure = {0};
+    if (!engine_start(&server->engine, &failure)) {
+        LOG_ERROR("start_failed", "reason=\"%s\"", failure.message);
+        return false;
+    }
+    if (arguments->seed != NULL && !run_seed(&server->engine, arguments->seed, &failure)) {
+        LOG_ERROR("seed_failed", "file=%s reason=\"%s\"", arguments->seed, failure.message);
+        return false;
+    }
+    server->base = event_base_new();
+    CHECK(server->base != NULL);
+    struct event *term = evsignal_new(server->base, SIGTERM, on_signal, server);
+    struct event *interrupt = evsignal_new(server->base, SIGINT, on_signal, server);
+    CHECK(term != NULL && interrupt != NULL);
+    CHECK(event_add(term, NULL) == 0 && event_add(interrupt, NULL) == 0);
+    struct control *control = NULL;
+    bool ok = server_listen(server);
+    if (ok && arguments->control != NULL) {
+        control = control_open(server, arguments->control);
+        ok = control != NULL;
+    }
+    if (ok) {
+        for (size_t i = 0; i < server->listener_count; i++)
+            LOG_INFO("listening", "address=%s port=%u", server->listeners[i].node->address,
+                     server->engine.cluster.port);
+        server_run(server);
+        LOG_INFO("stopped", "connections=%zu", server->open);
+    }
+    control_close(control);
+    server_close(server);
+    event_free(term);
+    event_free(interrupt);
+    event_base_free(server->base);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    static struct server server;
+    struct arguments arguments = {0};
+    log_init("cqlsim", LOG_LEVEL_INFO);
+    signal(SIGPIPE, SIG_IGN);
+    engine_init(&server.engine);
+    list_init(&server.connections);
+    list_init(&server.dirty);
+    list_init(&server.doomed);
+    prepared_init(&server.prepared);
+    int status = parse_arguments(&server, &arguments, argc, argv);
+    if (status < 0)
+        status = serve(&server, &arguments) ? 0 : 1;
+    engine_fini(&server.engine);
+    return status;
+}

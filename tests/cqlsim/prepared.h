@@ -1,0 +1,37 @@
+/* Prepared statements by id. */
+#pragma once
+
+#include "ast.h"
+#include "common/list.h"
+#include "omap.h"
+
+#define PREPARED_MAX 20000
+
+struct prepared {
+    struct list node; /* oldest first */
+    uint8_t id[16];
+    struct arena arena;
+    const struct statement *statement;
+    const char *keyspace; /* the session's when it was prepared, or NULL */
+    struct prepared *next_in_bucket;
+};
+
+#define PREPARED_BUCKETS 4096
+
+struct prepared_registry {
+    struct list all;
+    size_t count;
+    struct prepared *buckets[PREPARED_BUCKETS];
+};
+
+void prepared_init(struct prepared_registry *registry);
+/* Forgets everything. */
+void prepared_clear(struct prepared_registry *registry);
+/* MD5 of keyspace (may be NULL) and query. */
+void prepared_id(const char *keyspace, struct bytes query, uint8_t id[16]);
+struct prepared *prepared_find(struct prepared_registry *registry, const uint8_t id[16]);
+/* Parses and keeps a statement, putting out the oldest beyond PREPARED_MAX; NULL with failure when it does not parse.
+ * One that is there already is returned as it is. */
+struct prepared *prepared_add(struct prepared_registry *registry, const char *keyspace,
+                              struct bytes query, struct failure *failure);
+void prepared_remove(struct prepared_registry *registry, struct prepared *prepared);
