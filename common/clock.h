@@ -1,4 +1,5 @@
-/* Time: monotonic nanoseconds for durations and deadlines, wall-clock microseconds for stamps shown to people. */
+/* Time: monotonic nanoseconds for durations and deadlines, wall-clock microseconds for stamps shown
+ * to people. */
 #pragma once
 
 #include <stdint.h>

@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list. A node that is on no list points at itself, so that removal is always safe. */
+/* Intrusive doubly linked list. A node that is on no list points at itself, so that removal is
+ * always safe. */
 #pragma once
 
 #include <stdbool.h>

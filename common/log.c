@@ -1,4 +1,5 @@
-/* The log: key=value lines on stderr. Any thread may call it; it holds no lock, since one line is one write(2). */
+/* The log: key=value lines on stderr. Any thread may call it; it holds no lock, since one line is
+ * one write(2). */
 #include "common/log.h"
 
 #include <stdarg.h>
@@ -26,8 +27,9 @@ bool log_level_parse(const char *text, enum log_level *level)
         const char *name;
         enum log_level level;
     } names[] = {
-        {"PANIC", LOG_LEVEL_ERROR},  {"FATAL", LOG_LEVEL_ERROR}, {"ERROR", LOG_LEVEL_ERROR}, {"WARN", LOG_LEVEL_WARN},
-        {"WARNING", LOG_LEVEL_WARN}, {"INFO", LOG_LEVEL_INFO},   {"DEBUG", LOG_LEVEL_DEBUG}, {"TRACE", LOG_LEVEL_DEBUG},
+        {"PANIC", LOG_LEVEL_ERROR}, {"FATAL", LOG_LEVEL_ERROR},  {"ERROR", LOG_LEVEL_ERROR},
+        {"WARN", LOG_LEVEL_WARN},   {"WARNING", LOG_LEVEL_WARN}, {"INFO", LOG_LEVEL_INFO},
+        {"DEBUG", LOG_LEVEL_DEBUG}, {"TRACE", LOG_LEVEL_DEBUG},
     };
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         if (strcasecmp(text, names[i].name) == 0) {

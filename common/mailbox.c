@@ -1,4 +1,5 @@
-/* Mailboxes: the only way threads talk to each other. A mutex guards the list, for a few instructions; never on a request's path. */
+/* Mailboxes: the only way threads talk to each other. A mutex guards the list, for a few
+ * instructions; never on a request's path. */
 #include "common/mailbox.h"
 
 #include <event2/event.h>
@@ -44,7 +45,8 @@ struct mailbox *mailbox_new(struct event_base *base, void *owner)
     mailbox->owner = owner;
     mailbox->wakeup = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     mailbox->event = mailbox->wakeup < 0 ? NULL
-                                         : event_new(base, mailbox->wakeup, EV_READ | EV_PERSIST, on_wakeup, mailbox);
+                                         : event_new(base, mailbox->wakeup, EV_READ | EV_PERSIST,
+                                                     on_wakeup, mailbox);
     if (mailbox->event == NULL || event_add(mailbox->event, NULL) != 0) {
         mailbox_free(mailbox);
         return NULL;

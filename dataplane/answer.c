@@ -1,7 +1,9 @@
-/* Answers of ready upstreams: from bytes to outcomes, from outcomes to the one frame the client gets. Runs on the session's worker.
+/* Answers of ready upstreams: from bytes to outcomes, from outcomes to the one frame the client
+ * gets. Runs on the session's worker.
  *
- * A frame up to STREAM_WHOLE_FRAME is handled in one piece. A larger one is decided on by its header and then flows through, to the
- * client or to nowhere, as it arrives; meanwhile the other upstream's frames and the proxy's replies wait. */
+ * A frame up to STREAM_WHOLE_FRAME is handled in one piece. A larger one is decided on by its
+ * header and then flows through, to the client or to nowhere, as it arrives; meanwhile the other
+ * upstream's frames and the proxy's replies wait. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,12 +13,14 @@
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
-/* Answers that must be read before they can be passed on (PREPARED, SET_KEYSPACE, ERROR) may be this large. */
+/* Answers that must be read before they can be passed on (PREPARED, SET_KEYSPACE, ERROR) may be
+ * this large. */
 #define INSPECTED_ANSWER_MAX ((size_t)16 * 1024 * 1024)
 
 static bool is_read(const struct request *request)
 {
-    return request->statement.class == REQUEST_READ || request->statement.class == REQUEST_SYSTEM_READ;
+    return request->statement.class == REQUEST_READ ||
+           request->statement.class == REQUEST_SYSTEM_READ;
 }
 
 static bool is_write(const struct request *request)
@@ -26,8 +30,8 @@ static bool is_write(const struct request *request)
 
 /* ---- errors of the proxy's own ---- */
 
-void answer_unavailable(struct session *session, int16_t stream, uint16_t consistency, const bool asked[CLUSTER_COUNT],
-                        const struct upstream *upstream)
+void answer_unavailable(struct session *session, int16_t stream, uint16_t consistency,
+                        const bool asked[CLUSTER_COUNT], const struct upstream *upstream)
 {
     struct dynbuf *body = &session->worker->reply;
     char message[384];
@@ -35,7 +39,8 @@ void answer_unavailable(struct session *session, int16_t stream, uint16_t consis
     int alive = 0;
     for (int i = 0; i < CLUSTER_COUNT; i++)
         alive += asked[i] && session->upstreams[i].state == UPSTREAM_READY;
-    snprintf(message, sizeof message, "The %s cluster is not reachable (%s: %s); nothing was sent to either cluster",
+    snprintf(message, sizeof message,
+             "The %s cluster is not reachable (%s: %s); nothing was sent to either cluster",
              cluster_name(upstream->cluster), upstream_node_name(upstream), upstream->last_error);
     dynbuf_reset(body);
     cql_put_error(body, CQL_ERROR_UNAVAILABLE, message);
@@ -53,9 +58,11 @@ void answer_unprepared(struct session *session, int16_t stream, struct cql_span 
     dynbuf_append_text(&message, "Prepared query with ID ");
     for (size_t i = 0; i < id.length && i < CQL_ID_MAX; i++)
         dynbuf_printf(&message, "%02x", id.data[i]);
-    dynbuf_append_text(&message, " not found (either the query was not prepared on this host (maybe the host has been "
-                                 "restarted?) or you have prepared too many queries and it has been evicted from the "
-                                 "internal cache)");
+    dynbuf_append_text(
+        &message,
+        " not found (either the query was not prepared on this host (maybe the host has been "
+        "restarted?) or you have prepared too many queries and it has been evicted from the "
+        "internal cache)");
     dynbuf_reset(body);
     cql_put_error(body, CQL_ERROR_UNPREPARED, dynbuf_text(&message));
     cql_put_string(body, id.data, id.length);
@@ -63,10 +70,11 @@ void answer_unprepared(struct session *session, int16_t stream, struct cql_span 
     session_reply(session, stream, CQL_OPCODE_ERROR, body->data, body->length);
 }
 
-/* cluster did not answer: it stayed silent (OUTCOME_EXPIRED) or its connection broke (OUTCOME_LOST). The fields say what is known:
- * how many of the clusters asked have acknowledged. */
-static void reply_no_answer(struct session *session, const struct request *request, enum cluster_id cluster,
-                            const enum outcome outcomes[CLUSTER_COUNT])
+/* cluster did not answer: it stayed silent (OUTCOME_EXPIRED) or its connection broke
+ * (OUTCOME_LOST). The fields say what is known: how many of the clusters asked have acknowledged.
+ */
+static void reply_no_answer(struct session *session, const struct request *request,
+                            enum cluster_id cluster, const enum outcome outcomes[CLUSTER_COUNT])
 {
     const struct upstream *upstream = &session->upstreams[cluster];
     struct dynbuf *body = &session->worker->reply;
@@ -77,10 +85,12 @@ static void reply_no_answer(struct session *session, const struct request *reque
         acknowledged += outcomes[i] == OUTCOME_OK;
     }
     if (outcomes[cluster] == OUTCOME_EXPIRED)
-        snprintf(cause, sizeof cause, "the %s cluster (%s) did not answer within %d ms", cluster_name(cluster),
-                 upstream_node_name(upstream), session->worker->config->request_timeout_ms);
+        snprintf(cause, sizeof cause, "the %s cluster (%s) did not answer within %d ms",
+                 cluster_name(cluster), upstream_node_name(upstream),
+                 session->worker->config->request_timeout_ms);
     else
-        snprintf(cause, sizeof cause, "the connection to the %s cluster (%s) was lost before the answer: %s",
+        snprintf(cause, sizeof cause,
+                 "the connection to the %s cluster (%s) was lost before the answer: %s",
                  cluster_name(cluster), upstream_node_name(upstream), upstream->last_error);
     dynbuf_reset(body);
     if (is_write(request)) {
@@ -137,14 +147,15 @@ static void pass_on(struct session *session, int16_t stream, const uint8_t *fram
 static struct cql_span prepared_id_of(struct cql_header header, const uint8_t *frame)
 {
     struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
-    bool is_prepared = header.opcode == CQL_OPCODE_RESULT && cql_read_i32(&cursor) == CQL_RESULT_PREPARED;
+    bool is_prepared =
+        header.opcode == CQL_OPCODE_RESULT && cql_read_i32(&cursor) == CQL_RESULT_PREPARED;
     struct cql_span id = cql_read_string(&cursor);
     return is_prepared && !cursor.failed ? id : (struct cql_span){NULL, 0};
 }
 
 /* Both clusters have prepared the statement; frame is the origin's answer. */
-static void deliver_prepared(struct session *session, const struct request *request, struct cql_header header,
-                             const uint8_t *frame, size_t length)
+static void deliver_prepared(struct session *session, const struct request *request,
+                             struct cql_header header, const uint8_t *frame, size_t length)
 {
     struct worker *worker = session->worker;
     struct cql_span origin_id = prepared_id_of(header, frame);
@@ -152,37 +163,45 @@ static void deliver_prepared(struct session *session, const struct request *requ
     struct prepared *prepared =
         origin_id.data == NULL || target_id == NULL
             ? NULL
-            : prepared_new(origin_id, (struct cql_span){target_id->bytes, target_id->length}, request->prepares, NULL, 0);
+            : prepared_new(origin_id, (struct cql_span){target_id->bytes, target_id->length},
+                           request->prepares, NULL, 0);
     if (prepared == NULL) {
-        session_reply_error(session, request->client_stream, CQL_ERROR_SERVER,
-                            "PREPARE: a cluster answered with something else than a prepared statement id");
+        session_reply_error(
+            session, request->client_stream, CQL_ERROR_SERVER,
+            "PREPARE: a cluster answered with something else than a prepared statement id");
         return;
     }
-    metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES, prepared_registry_add(worker->shared->prepared, prepared));
+    metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES,
+                prepared_registry_add(worker->shared->prepared, prepared));
     prepared_put(prepared);
     pass_on(session, request->client_stream, frame, length);
 }
 
-/* The target does not know a statement: the client must hear the id it knows, then it prepares again on both clusters. */
-static void deliver_unprepared(struct session *session, const struct request *request, struct cql_span target_id)
+/* The target does not know a statement: the client must hear the id it knows, then it prepares
+ * again on both clusters. */
+static void deliver_unprepared(struct session *session, const struct request *request,
+                               struct cql_span target_id)
 {
     struct cql_span id = {NULL, 0};
     struct prepared *found = NULL;
     const struct prepared *own = request->prepared == NULL ? NULL : request->prepared->prepared;
     if (own == NULL)
-        own = found = prepared_registry_find_by_target(session->worker->shared->prepared, target_id);
+        own = found =
+            prepared_registry_find_by_target(session->worker->shared->prepared, target_id);
     if (own != NULL)
         id = (struct cql_span){own->ids[CLUSTER_ORIGIN].bytes, own->ids[CLUSTER_ORIGIN].length};
     if (id.data != NULL)
         answer_unprepared(session, request->client_stream, id);
     else
         session_reply_error(session, request->client_stream, CQL_ERROR_SERVER,
-                            "The target cluster does not know a prepared statement of this batch, and the proxy no longer "
+                            "The target cluster does not know a prepared statement of this batch, "
+                            "and the proxy no longer "
                             "does either: prepare its statements again");
     prepared_put(found);
 }
 
-static void remember_keyspace(struct session *session, struct cql_header header, const uint8_t *frame)
+static void remember_keyspace(struct session *session, struct cql_header header,
+                              const uint8_t *frame)
 {
     struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
     int32_t kind = cql_read_i32(&cursor);
@@ -194,8 +213,8 @@ static void remember_keyspace(struct session *session, struct cql_header header,
 }
 
 /* Gives the client the frame of the cluster whose outcome counts. */
-static void deliver(struct session *session, const struct request *request, enum cluster_id cluster, const uint8_t *frame,
-                    size_t length)
+static void deliver(struct session *session, const struct request *request, enum cluster_id cluster,
+                    const uint8_t *frame, size_t length)
 {
     struct cql_header header = cql_header_load(frame);
     if (header.opcode == CQL_OPCODE_ERROR) {
@@ -218,8 +237,8 @@ static void deliver(struct session *session, const struct request *request, enum
 
 /* ---- outcomes ---- */
 
-static void record(struct session *session, struct request *request, enum cluster_id cluster, enum outcome outcome,
-                   int32_t error_code)
+static void record(struct session *session, struct request *request, enum cluster_id cluster,
+                   enum outcome outcome, int32_t error_code)
 {
     struct upstream *upstream = &session->upstreams[cluster];
     request->outcomes[cluster] = outcome;
@@ -239,9 +258,10 @@ static void finish(struct session *session, struct request *request)
     session_end_if_idle(session);
 }
 
-/* An outcome has just been recorded for from; frame is the answer that brought it, NULL when there is none to show. */
-static void settle(struct session *session, struct request *request, enum cluster_id from, const uint8_t *frame,
-                   size_t length)
+/* An outcome has just been recorded for from; frame is the answer that brought it, NULL when there
+ * is none to show. */
+static void settle(struct session *session, struct request *request, enum cluster_id from,
+                   const uint8_t *frame, size_t length)
 {
     enum merge_verdict verdict = merge_decide(request->outcomes, request->answerer);
     if (verdict == MERGE_WAIT) {
@@ -265,15 +285,17 @@ static void settle(struct session *session, struct request *request, enum cluste
 }
 
 /* A late answer, or the answer to a heartbeat: nobody waits for its content. */
-static void swallow(struct session *session, struct request *request, enum cluster_id cluster, enum outcome outcome)
+static void swallow(struct session *session, struct request *request, enum cluster_id cluster,
+                    enum outcome outcome)
 {
     bool is_heartbeat = request->statement.class == REQUEST_HEARTBEAT;
     record(session, request, cluster, outcome, 0);
     if (is_heartbeat)
         session->upstreams[cluster].heartbeat_at_ns = 0;
     else if (outcome != OUTCOME_LOST)
-        metrics_add(session->worker->metrics,
-                    cluster == CLUSTER_ORIGIN ? METRIC_LATE_ANSWERS_ORIGIN : METRIC_LATE_ANSWERS_TARGET, 1);
+        metrics_add(
+            session->worker->metrics,
+            cluster == CLUSTER_ORIGIN ? METRIC_LATE_ANSWERS_ORIGIN : METRIC_LATE_ANSWERS_TARGET, 1);
     if (!request_is_awaited(request))
         request_end(&session->requests, &session->worker->requests, request);
 }
@@ -285,18 +307,23 @@ static bool is_swallowed(const struct request *request)
 
 /* ---- whole frames ---- */
 
-static void on_event(struct upstream *upstream, struct cql_header header, const uint8_t *frame, size_t length)
+static void on_event(struct upstream *upstream, struct cql_header header, const uint8_t *frame,
+                     size_t length)
 {
     struct session *session = upstream->session;
     struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
-    bool is_wanted = upstream->cluster == CLUSTER_ORIGIN && session->is_registered && header.opcode == CQL_OPCODE_EVENT &&
-                     cql_span_equals(cql_read_string(&cursor), "SCHEMA_CHANGE") && session->state == SESSION_READY;
-    metrics_add(session->worker->metrics, is_wanted ? METRIC_EVENTS_FORWARDED : METRIC_EVENTS_DROPPED, 1);
+    bool is_wanted = upstream->cluster == CLUSTER_ORIGIN && session->is_registered &&
+                     header.opcode == CQL_OPCODE_EVENT &&
+                     cql_span_equals(cql_read_string(&cursor), "SCHEMA_CHANGE") &&
+                     session->state == SESSION_READY;
+    metrics_add(session->worker->metrics,
+                is_wanted ? METRIC_EVENTS_FORWARDED : METRIC_EVENTS_DROPPED, 1);
     if (is_wanted)
         pass_on(session, -1, frame, length);
 }
 
-static void note_prepared_on_target(struct request *request, struct cql_header header, const uint8_t *frame)
+static void note_prepared_on_target(struct request *request, struct cql_header header,
+                                    const uint8_t *frame)
 {
     struct cql_span id = prepared_id_of(header, frame);
     if (id.data == NULL || id.length > CQL_ID_MAX)
@@ -308,8 +335,8 @@ static void note_prepared_on_target(struct request *request, struct cql_header h
     memcpy(request->prepared_target_id->bytes, id.data, id.length);
 }
 
-static void on_frame(struct upstream *upstream, struct request *request, struct cql_header header, const uint8_t *frame,
-                     size_t length)
+static void on_frame(struct upstream *upstream, struct request *request, struct cql_header header,
+                     const uint8_t *frame, size_t length)
 {
     struct session *session = upstream->session;
     enum outcome outcome = header.opcode == CQL_OPCODE_ERROR ? OUTCOME_ERROR : OUTCOME_OK;
@@ -338,8 +365,8 @@ static bool must_be_whole(const struct request *request, struct cql_header heade
 
 enum large_step { LARGE_PAUSED, LARGE_FLOWS, LARGE_WANTED_WHOLE };
 
-static enum large_step begin_large(struct upstream *upstream, struct request *request, struct cql_header header,
-                                   const uint8_t *frame)
+static enum large_step begin_large(struct upstream *upstream, struct request *request,
+                                   struct cql_header header, const uint8_t *frame)
 {
     struct session *session = upstream->session;
     upstream->frame_request = request;
@@ -347,14 +374,17 @@ static enum large_step begin_large(struct upstream *upstream, struct request *re
     if (!is_swallowed(request)) {
         if (must_be_whole(request, header))
             return LARGE_WANTED_WHOLE;
-        enum outcome outcomes[CLUSTER_COUNT] = {request->outcomes[CLUSTER_ORIGIN], request->outcomes[CLUSTER_TARGET]};
+        enum outcome outcomes[CLUSTER_COUNT] = {request->outcomes[CLUSTER_ORIGIN],
+                                                request->outcomes[CLUSTER_TARGET]};
         outcomes[upstream->cluster] = OUTCOME_OK;
         enum merge_verdict verdict = merge_decide(outcomes, request->answerer);
-        if (verdict == MERGE_WAIT && merge_may_answer(upstream->cluster, false, request->answerer)) {
+        if (verdict == MERGE_WAIT &&
+            merge_may_answer(upstream->cluster, false, request->answerer)) {
             stream_pause(&upstream->stream, STREAM_PAUSE_MERGE);
             return LARGE_PAUSED;
         }
-        if (verdict == (upstream->cluster == CLUSTER_ORIGIN ? MERGE_ANSWER_ORIGIN : MERGE_ANSWER_TARGET)) {
+        if (verdict ==
+            (upstream->cluster == CLUSTER_ORIGIN ? MERGE_ANSWER_ORIGIN : MERGE_ANSWER_TARGET)) {
             uint8_t bytes[CQL_HEADER_BYTES];
             memcpy(bytes, frame, sizeof bytes);
             cql_store_u16(bytes + 2, (uint16_t)request->client_stream);
@@ -397,13 +427,15 @@ static struct request *find_request(const struct upstream *upstream, int16_t str
     if (stream < 0 || (uint32_t)stream >= table->capacity)
         return NULL;
     struct request *request = table->slots[stream];
-    return request != NULL && request->outcomes[upstream->cluster] == OUTCOME_AWAITED ? request : NULL;
+    return request != NULL && request->outcomes[upstream->cluster] == OUTCOME_AWAITED ? request
+                                                                                      : NULL;
 }
 
 static size_t flow(struct upstream *upstream, const uint8_t *data, size_t length)
 {
     size_t part = length < upstream->frame_left ? length : upstream->frame_left;
-    if (upstream->frame == UPSTREAM_FRAME_FORWARD && !session_forward(upstream->session, data, part))
+    if (upstream->frame == UPSTREAM_FRAME_FORWARD &&
+        !session_forward(upstream->session, data, part))
         return part;
     upstream->frame_left -= (uint32_t)part;
     if (upstream->frame_left == 0)
@@ -426,8 +458,9 @@ size_t answer_on_input(struct upstream *upstream, const uint8_t *data, size_t le
             break;
         const uint8_t *frame = data + done;
         struct cql_header header = cql_header_load(frame);
-        if (!header.is_response || header.version != session->version || !cql_opcode_is_response(header.opcode) ||
-            header.body_length > CQL_FRAME_BODY_MAX || (header.flags & CQL_FLAG_COMPRESSED) != 0) {
+        if (!header.is_response || header.version != session->version ||
+            !cql_opcode_is_response(header.opcode) || header.body_length > CQL_FRAME_BODY_MAX ||
+            (header.flags & CQL_FLAG_COMPRESSED) != 0) {
             upstream_lose(upstream, "sent a malformed frame");
             break;
         }
@@ -478,7 +511,8 @@ void answer_abandon(struct session *session, struct request *request)
 
 void answer_settle_lost(struct session *session, struct upstream *upstream)
 {
-    for (uint32_t slot = 0; slot < session->requests.capacity && session->state != SESSION_DOOMED; slot++) {
+    for (uint32_t slot = 0; slot < session->requests.capacity && session->state != SESSION_DOOMED;
+         slot++) {
         struct request *request = session->requests.slots[slot];
         if (request == NULL || request->outcomes[upstream->cluster] != OUTCOME_AWAITED)
             continue;
@@ -491,8 +525,8 @@ void answer_settle_lost(struct session *session, struct upstream *upstream)
     }
 }
 
-/* Silence alone does not prove a node dead; these do: a heartbeat without an answer, a queue that has not moved for a whole
- * timeout, half of all stream ids taken by requests it never answered. */
+/* Silence alone does not prove a node dead; these do: a heartbeat without an answer, a queue that
+ * has not moved for a whole timeout, half of all stream ids taken by requests it never answered. */
 static bool is_stuck(const struct session *session, const struct upstream *upstream)
 {
     uint64_t timeout = (uint64_t)session->worker->config->request_timeout_ms * NS_PER_MS;
@@ -510,7 +544,8 @@ void answer_expire(struct session *session, struct request *request)
     list_remove(&request->deadline);
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         const struct upstream *upstream = &session->upstreams[i];
-        bool has_begun = (upstream->stream.paused & STREAM_PAUSE_MERGE) != 0 && upstream->frame_request == request;
+        bool has_begun = (upstream->stream.paused & STREAM_PAUSE_MERGE) != 0 &&
+                         upstream->frame_request == request;
         awaited[i] = request->outcomes[i] == OUTCOME_AWAITED;
         outcomes[i] = !awaited[i] ? request->outcomes[i] : has_begun ? OUTCOME_OK : OUTCOME_EXPIRED;
         if (awaited[i] && !is_heartbeat) {
@@ -522,8 +557,9 @@ void answer_expire(struct session *session, struct request *request)
         upstream_lose(&session->upstreams[request->answerer], "no answer to a heartbeat");
         return;
     }
-    enum cluster_id cluster =
-        merge_decide(outcomes, request->answerer) == MERGE_ANSWER_ORIGIN ? CLUSTER_ORIGIN : CLUSTER_TARGET;
+    enum cluster_id cluster = merge_decide(outcomes, request->answerer) == MERGE_ANSWER_ORIGIN
+                                  ? CLUSTER_ORIGIN
+                                  : CLUSTER_TARGET;
     metrics_add(worker->metrics, METRIC_EXPIRED_REQUESTS, 1);
     if (outcomes[cluster] == OUTCOME_ERROR)
         deliver(session, request, cluster, request->held, request->held_length);

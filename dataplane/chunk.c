@@ -1,9 +1,11 @@
-/* Chunk pools. One worker's; never shared between threads; the free list makes the steady state free of malloc. */
+/* Chunk pools. One worker's; never shared between threads; the free list makes the steady state
+ * free of malloc. */
 #include "dataplane/chunk.h"
 
 #include <string.h>
 
-/* A pool keeps at most this many free chunks, about 16 MiB: more than a loop turn's work, little enough to give memory back. */
+/* A pool keeps at most this many free chunks, about 16 MiB: more than a loop turn's work, little
+ * enough to give memory back. */
 #define FREE_CHUNKS_MAX 1024
 
 void chunk_pool_init(struct chunk_pool *pool, size_t large_limit)
@@ -38,7 +40,8 @@ struct chunk *chunk_new(struct chunk_pool *pool)
         if (chunk == NULL)
             return NULL;
     }
-    *chunk = (struct chunk){.bytes = (uint8_t *)(chunk + 1), .references = 1, .capacity = CHUNK_BYTES};
+    *chunk =
+        (struct chunk){.bytes = (uint8_t *)(chunk + 1), .references = 1, .capacity = CHUNK_BYTES};
     return chunk;
 }
 

@@ -1,8 +1,10 @@
-/* Byte chunks: what streams queue and keep. A pool belongs to one worker; chunks never cross threads.
+/* Byte chunks: what streams queue and keep. A pool belongs to one worker; chunks never cross
+ * threads.
  *
- * A standard chunk is CHUNK_BYTES long and comes from the pool's free list. A large chunk holds one frame that is bigger than
- * that, is allocated and freed on its own, and may stand in several output queues at once as views (counted), so that a
- * large request is stored once though it goes to two clusters. */
+ * A standard chunk is CHUNK_BYTES long and comes from the pool's free list. A large chunk holds one
+ * frame that is bigger than that, is allocated and freed on its own, and may stand in several
+ * output queues at once as views (counted), so that a large request is stored once though it goes
+ * to two clusters. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,10 +39,13 @@ void chunk_pool_fini(struct chunk_pool *pool);
 struct chunk *chunk_new(struct chunk_pool *pool);
 /* An empty large chunk of the given capacity, or NULL when the pool's limit or memory is out. */
 struct chunk *chunk_new_large(struct chunk_pool *pool, size_t capacity);
-/* Enlarges a large chunk that has no views, content kept; false (and unchanged) when limit or memory is out. */
+/* Enlarges a large chunk that has no views, content kept; false (and unchanged) when limit or
+ * memory is out. */
 MUST_CHECK bool chunk_grow(struct chunk_pool *pool, struct chunk **chunk, size_t capacity);
-/* A view of parent's bytes [start, start + length); takes its own reference. NULL when memory is out. */
-struct chunk *chunk_view(struct chunk_pool *pool, struct chunk *parent, size_t start, size_t length);
+/* A view of parent's bytes [start, start + length); takes its own reference. NULL when memory is
+ * out. */
+struct chunk *chunk_view(struct chunk_pool *pool, struct chunk *parent, size_t start,
+                         size_t length);
 /* Drops one reference; NULL is allowed. */
 void chunk_put(struct chunk_pool *pool, struct chunk *chunk);
 

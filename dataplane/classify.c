@@ -1,14 +1,17 @@
-/* Statement classes, from the scan of the text. Pure; called once per QUERY, PREPARE, never for EXECUTE. */
+/* Statement classes, from the scan of the text. Pure; called once per QUERY, PREPARE, never for
+ * EXECUTE. */
 #include "dataplane/classify.h"
 
 #include <string.h>
 
 static bool is_system_keyspace(const char *keyspace)
 {
-    return strcmp(keyspace, "system") == 0 || strncmp(keyspace, "system_", 7) == 0 || strncmp(keyspace, "dse_", 4) == 0;
+    return strcmp(keyspace, "system") == 0 || strncmp(keyspace, "system_", 7) == 0 ||
+           strncmp(keyspace, "dse_", 4) == 0;
 }
 
-static struct statement_class classify_select(const struct cql_scan *scan, const char *session_keyspace)
+static struct statement_class classify_select(const struct cql_scan *scan,
+                                              const char *session_keyspace)
 {
     enum virtual_table table = virtual_classify(scan, session_keyspace);
     if (table != VIRTUAL_NONE)
@@ -28,7 +31,8 @@ struct statement_class classify_statement(const char *text, size_t length, const
     case CQL_STATEMENT_USE:
         return (struct statement_class){.class = REQUEST_USE};
     case CQL_STATEMENT_DESCRIBE:
-        /* A server-side DESCRIBE reads the schema; the two clusters rarely agree on its text, and a 3.x cluster does not know it. */
+        /* A server-side DESCRIBE reads the schema; the two clusters rarely agree on its text, and
+         * a 3.x cluster does not know it. */
         return (struct statement_class){.class = REQUEST_SYSTEM_READ};
     case CQL_STATEMENT_BATCH:
         return (struct statement_class){.class = REQUEST_WRITE, .write_type = WRITE_BATCH};

@@ -8,7 +8,8 @@
 
 enum request_class {
     REQUEST_READ,        /* SELECT: the primary only */
-    REQUEST_SYSTEM_READ, /* SELECT of a system keyspace, DESCRIBE: the system-queries cluster only */
+    REQUEST_SYSTEM_READ, /* SELECT of a system keyspace, DESCRIBE: the system-queries cluster only
+                          */
     REQUEST_VIRTUAL,     /* SELECT of system.local, peers, peers_v2: answered by the proxy */
     REQUEST_WRITE,       /* every other statement: both */
     REQUEST_USE,         /* both; its answer names the session's keyspace */

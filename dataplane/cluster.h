@@ -1,6 +1,7 @@
-/* The control connection of one cluster: finds a node, learns topology, authentication and SUPPORTED, follows
- * TOPOLOGY_CHANGE events, sends heartbeats, reopens itself for ever. Lives on the main thread's event_base and never
- * blocks it. Behaviour: zdm-proxy's (docs/compatibility.md), protocol v4 then v3. */
+/* The control connection of one cluster: finds a node, learns topology, authentication and
+ * SUPPORTED, follows TOPOLOGY_CHANGE events, sends heartbeats, reopens itself for ever. Lives on
+ * the main thread's event_base and never blocks it. Behaviour: zdm-proxy's (docs/compatibility.md),
+ * protocol v4 then v3. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,9 +20,11 @@ struct cluster_status { /* for /health/readiness */
     bool is_up;
 };
 
-/* Starts connecting. on_topology runs on the main thread each time a new topology is ready (the first one, and after each
- * change); the callee takes its own reference. */
-struct cluster *cluster_new(struct event_base *base, const struct config *config, enum cluster_id id,
-                            void (*on_topology)(void *context, struct topology *topology), void *context);
+/* Starts connecting. on_topology runs on the main thread each time a new topology is ready (the
+ * first one, and after each change); the callee takes its own reference. */
+struct cluster *cluster_new(struct event_base *base, const struct config *config,
+                            enum cluster_id id,
+                            void (*on_topology)(void *context, struct topology *topology),
+                            void *context);
 void cluster_free(struct cluster *cluster);
 void cluster_status(const struct cluster *cluster, struct cluster_status *status);

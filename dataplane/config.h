@@ -25,9 +25,10 @@ struct config {
 #undef SETTING_LOG_LEVEL
 };
 
-/* Reads the environment into *config. false: *error holds one line that names the variable, the value (secrets: never) and what
- * is allowed. Unknown variables with one of our prefixes are warned about in the log, with the nearest known name. Also checks what
- * spans settings: PROXY_INDEX below the number of PROXY_ADDRESSES, each of those an IP literal. Strings belong to config. */
+/* Reads the environment into *config. false: *error holds one line that names the variable, the
+ * value (secrets: never) and what is allowed. Unknown variables with one of our prefixes are warned
+ * about in the log, with the nearest known name. Also checks what spans settings: PROXY_INDEX below
+ * the number of PROXY_ADDRESSES, each of those an IP literal. Strings belong to config. */
 MUST_CHECK bool config_load(struct config *config, char *const *environment, struct dynbuf *error);
 void config_fini(struct config *config);
 

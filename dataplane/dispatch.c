@@ -1,6 +1,8 @@
-/* Requests of a ready client: what they are, where they go, and their way onto the upstreams. Runs on the session's worker.
+/* Requests of a ready client: what they are, where they go, and their way onto the upstreams. Runs
+ * on the session's worker.
  *
- * A request is sent to all clusters of its plan or to none: slots (stream ids) and upstreams are checked before the first byte. */
+ * A request is sent to all clusters of its plan or to none: slots (stream ids) and upstreams are
+ * checked before the first byte. */
 #include <string.h>
 
 #include "dataplane/classify.h"
@@ -39,19 +41,24 @@ static const uint8_t *body_of(const struct dispatch *dispatch)
 static void refuse_malformed(const struct dispatch *dispatch, const char *reason)
 {
     metrics_add(dispatch->session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
-    session_reply_error(dispatch->session, dispatch->header.stream, CQL_ERROR_PROTOCOL, "%s", reason);
+    session_reply_error(dispatch->session, dispatch->header.stream, CQL_ERROR_PROTOCOL, "%s",
+                        reason);
 }
 
 /* ---- onto the upstream ---- */
 
-static bool write_body_run(struct stream *stream, const struct dispatch *dispatch, size_t from, size_t length)
+static bool write_body_run(struct stream *stream, const struct dispatch *dispatch, size_t from,
+                           size_t length)
 {
     if (dispatch->whole != NULL && length > CHUNK_BYTES)
-        return stream_write_view(stream, dispatch->whole, (size_t)(body_of(dispatch) + from - dispatch->whole->bytes), length);
+        return stream_write_view(stream, dispatch->whole,
+                                 (size_t)(body_of(dispatch) + from - dispatch->whole->bytes),
+                                 length);
     return stream_write(stream, body_of(dispatch) + from, length);
 }
 
-/* Writes the frame with its stream id replaced and, for the target, each prepared id by the target's. */
+/* Writes the frame with its stream id replaced and, for the target, each prepared id by the
+ * target's. */
 static bool write_frame(const struct dispatch *dispatch, enum cluster_id cluster, uint16_t slot)
 {
     struct stream *stream = &dispatch->session->upstreams[cluster].stream;
@@ -60,7 +67,8 @@ static bool write_frame(const struct dispatch *dispatch, enum cluster_id cluster
     size_t id_count = cluster == CLUSTER_TARGET ? dispatch->id_count : 0;
     if (LIKELY(id_count <= 1 && total <= CHUNK_BYTES)) {
         const struct id_use *use = id_count == 1 ? dispatch->ids : NULL;
-        const struct prepared_id *id = use == NULL ? NULL : &use->handle->prepared->ids[CLUSTER_TARGET];
+        const struct prepared_id *id =
+            use == NULL ? NULL : &use->handle->prepared->ids[CLUSTER_TARGET];
         if (id == NULL || id->length == use->length) {
             uint8_t *to = stream_reserve(stream, total);
             if (to == NULL)
@@ -76,7 +84,8 @@ static bool write_frame(const struct dispatch *dispatch, enum cluster_id cluster
     struct cql_header header = dispatch->header;
     header.stream = (int16_t)slot;
     for (size_t i = 0; i < id_count; i++)
-        header.body_length += dispatch->ids[i].handle->prepared->ids[CLUSTER_TARGET].length - (uint32_t)dispatch->ids[i].length;
+        header.body_length += dispatch->ids[i].handle->prepared->ids[CLUSTER_TARGET].length -
+                              (uint32_t)dispatch->ids[i].length;
     cql_header_store(header_bytes, header);
     if (!stream_write(stream, header_bytes, sizeof header_bytes))
         return false;
@@ -87,7 +96,8 @@ static bool write_frame(const struct dispatch *dispatch, enum cluster_id cluster
         uint8_t length_bytes[2];
         cql_store_u16(length_bytes, id->length);
         if (!write_body_run(stream, dispatch, at, use->offset - 2 - at) ||
-            !stream_write(stream, length_bytes, sizeof length_bytes) || !stream_write(stream, id->bytes, id->length))
+            !stream_write(stream, length_bytes, sizeof length_bytes) ||
+            !stream_write(stream, id->bytes, id->length))
             return false;
         at = use->offset + use->length;
     }
@@ -104,7 +114,8 @@ static void begin_waiting(struct session *session, struct request *request)
 }
 
 /* Sends the request by its plan. Takes its slot, or answers why not and returns NULL. */
-static struct request *send_request(const struct dispatch *dispatch, struct statement_class statement, uint16_t consistency,
+static struct request *send_request(const struct dispatch *dispatch,
+                                    struct statement_class statement, uint16_t consistency,
                                     struct plan plan)
 {
     struct session *session = dispatch->session;
@@ -121,7 +132,8 @@ static struct request *send_request(const struct dispatch *dispatch, struct stat
     if (request == NULL) {
         metrics_add(worker->metrics, METRIC_REFUSED_NO_STREAM_ID, 1);
         session_reply_error(session, dispatch->header.stream, CQL_ERROR_OVERLOADED,
-                            "no stream id available: %u requests are in flight on this connection (PROXY_MAX_STREAM_IDS), "
+                            "no stream id available: %u requests are in flight on this connection "
+                            "(PROXY_MAX_STREAM_IDS), "
                             "please retry on next host",
                             session->requests.used);
         return NULL;
@@ -180,8 +192,8 @@ static const struct topology *system_topology(const struct session *session)
     return worker->topologies[snapshot_system_cluster(worker->snapshot)];
 }
 
-static void answer_virtual(const struct dispatch *dispatch, enum virtual_table table, const char *text, size_t length,
-                           struct cql_statement_request *parsed)
+static void answer_virtual(const struct dispatch *dispatch, enum virtual_table table,
+                           const char *text, size_t length, struct cql_statement_request *parsed)
 {
     struct session *session = dispatch->session;
     struct dynbuf *body = &session->worker->reply;
@@ -191,24 +203,27 @@ static void answer_virtual(const struct dispatch *dispatch, enum virtual_table t
     if ((parsed->flags & CQL_QUERY_VALUES) != 0) {
         size_t announced = cql_read_u16(&parsed->rest);
         if (announced > VIRTUAL_VALUES_MAX) {
-            session_reply_error(session, dispatch->header.stream, CQL_ERROR_INVALID,
-                                "Invalid amount of bind variables: %zu on a table the proxy answers", announced);
+            session_reply_error(
+                session, dispatch->header.stream, CQL_ERROR_INVALID,
+                "Invalid amount of bind variables: %zu on a table the proxy answers", announced);
             return;
         }
         for (; count < announced; count++) {
-            if (!cql_read_value(&parsed->rest, parsed->flags, &values[count].name, &values[count].value)) {
+            if (!cql_read_value(&parsed->rest, parsed->flags, &values[count].name,
+                                &values[count].value)) {
                 refuse_malformed(dispatch, "body ends before its bound values are complete");
                 return;
             }
         }
     }
     dynbuf_reset(body);
-    virtual_query(session->worker->shared->virtual_hosts, system_topology(session), table, text, length, values, count,
-                  session->version, body, &opcode);
+    virtual_query(session->worker->shared->virtual_hosts, system_topology(session), table, text,
+                  length, values, count, session->version, body, &opcode);
     session_reply(session, dispatch->header.stream, opcode, body->data, body->length);
 }
 
-static void prepare_virtual(const struct dispatch *dispatch, struct statement_class statement, struct cql_span text)
+static void prepare_virtual(const struct dispatch *dispatch, struct statement_class statement,
+                            struct cql_span text)
 {
     struct session *session = dispatch->session;
     struct worker *worker = session->worker;
@@ -216,16 +231,19 @@ static void prepare_virtual(const struct dispatch *dispatch, struct statement_cl
     uint8_t id[16];
     uint8_t opcode = CQL_OPCODE_ERROR;
     dynbuf_reset(body);
-    virtual_prepare(worker->shared->virtual_hosts, system_topology(session), statement.table, (const char *)text.data,
-                    text.length, session->keyspace, session->version, id, body, &opcode);
+    virtual_prepare(worker->shared->virtual_hosts, system_topology(session), statement.table,
+                    (const char *)text.data, text.length, session->keyspace, session->version, id,
+                    body, &opcode);
     if (opcode == CQL_OPCODE_RESULT) {
         struct cql_span span = {id, sizeof id};
-        struct prepared *prepared = prepared_new(span, span, statement, (const char *)text.data, text.length);
+        struct prepared *prepared =
+            prepared_new(span, span, statement, (const char *)text.data, text.length);
         if (prepared == NULL) {
             session_close(session, CLOSE_OUT_OF_MEMORY, "");
             return;
         }
-        metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES, prepared_registry_add(worker->shared->prepared, prepared));
+        metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES,
+                    prepared_registry_add(worker->shared->prepared, prepared));
         prepared_put(prepared);
     }
     session_reply(session, dispatch->header.stream, opcode, body->data, body->length);
@@ -243,13 +261,14 @@ static void on_query(struct dispatch *dispatch)
         return;
     }
     const char *text = (const char *)parsed.text.data;
-    struct statement_class statement = classify_statement(text, parsed.text.length, session->keyspace);
+    struct statement_class statement =
+        classify_statement(text, parsed.text.length, session->keyspace);
     if (statement.class == REQUEST_VIRTUAL) {
         answer_virtual(dispatch, statement.table, text, parsed.text.length, &parsed);
         return;
     }
     send_request(dispatch, statement, parsed.consistency,
-                       route_plan(statement.class, false, session->worker->snapshot));
+                 route_plan(statement.class, false, session->worker->snapshot));
 }
 
 static void on_prepare(struct dispatch *dispatch)
@@ -268,8 +287,8 @@ static void on_prepare(struct dispatch *dispatch)
         return;
     }
     struct statement_class control = {.class = REQUEST_CONTROL};
-    struct request *request =
-        send_request(dispatch, control, 1, route_plan(REQUEST_CONTROL, true, session->worker->snapshot));
+    struct request *request = send_request(
+        dispatch, control, 1, route_plan(REQUEST_CONTROL, true, session->worker->snapshot));
     if (request != NULL)
         request->prepares = statement;
 }
@@ -297,15 +316,18 @@ static void on_execute(struct dispatch *dispatch)
     }
     const struct prepared *prepared = handle->prepared;
     if (prepared->statement.class == REQUEST_VIRTUAL) {
-        answer_virtual(dispatch, prepared->statement.table, prepared->text, prepared->text_length, &parsed);
+        answer_virtual(dispatch, prepared->statement.table, prepared->text, prepared->text_length,
+                       &parsed);
         prepared_cache_release(handle);
         return;
     }
-    struct id_use use = {.offset = parsed.id_offset, .length = (uint8_t)parsed.id.length, .handle = handle};
+    struct id_use use = {
+        .offset = parsed.id_offset, .length = (uint8_t)parsed.id.length, .handle = handle};
     dispatch->ids = &use;
     dispatch->id_count = 1;
-    struct request *request = send_request(dispatch, prepared->statement, parsed.consistency,
-                                           route_plan(prepared->statement.class, false, session->worker->snapshot));
+    struct request *request =
+        send_request(dispatch, prepared->statement, parsed.consistency,
+                     route_plan(prepared->statement.class, false, session->worker->snapshot));
     if (request != NULL)
         request->prepared = handle;
     else
@@ -323,12 +345,14 @@ static bool on_batch_child(void *context, const struct cql_batch_child *child)
     struct batch_walk *walk = context;
     if (!child->is_prepared)
         return true;
-    struct prepared_handle *handle = prepared_cache_find(&walk->worker->prepared, child->text_or_id);
+    struct prepared_handle *handle =
+        prepared_cache_find(&walk->worker->prepared, child->text_or_id);
     if (handle == NULL) {
         walk->missing = child->text_or_id;
         return false;
     }
-    struct id_use use = {.offset = child->offset, .length = (uint8_t)child->text_or_id.length, .handle = handle};
+    struct id_use use = {
+        .offset = child->offset, .length = (uint8_t)child->text_or_id.length, .handle = handle};
     if (!dynbuf_append(&walk->uses, &use, sizeof use)) {
         prepared_cache_release(handle);
         return false;
@@ -338,26 +362,30 @@ static bool on_batch_child(void *context, const struct cql_batch_child *child)
 
 static void on_batch(struct dispatch *dispatch)
 {
-    static const enum write_type types[] = {
-        [CQL_BATCH_LOGGED] = WRITE_BATCH, [CQL_BATCH_UNLOGGED] = WRITE_UNLOGGED_BATCH, [CQL_BATCH_COUNTER] = WRITE_COUNTER};
+    static const enum write_type types[] = {[CQL_BATCH_LOGGED] = WRITE_BATCH,
+                                            [CQL_BATCH_UNLOGGED] = WRITE_UNLOGGED_BATCH,
+                                            [CQL_BATCH_COUNTER] = WRITE_COUNTER};
     struct session *session = dispatch->session;
     struct worker *worker = session->worker;
     struct batch_walk walk = {.worker = worker, .uses = worker->id_uses};
     struct cql_batch batch;
     const char *reason;
     dynbuf_reset(&walk.uses);
-    bool is_whole = cql_read_batch(dispatch->header, body_of(dispatch), &batch, on_batch_child, &walk, &reason);
+    bool is_whole =
+        cql_read_batch(dispatch->header, body_of(dispatch), &batch, on_batch_child, &walk, &reason);
     worker->id_uses = walk.uses; /* it may have grown */
     dispatch->ids = (const struct id_use *)(const void *)walk.uses.data;
     dispatch->id_count = walk.uses.length / sizeof *dispatch->ids;
     if (is_whole) {
-        struct statement_class statement = {.class = REQUEST_WRITE, .write_type = types[batch.type]};
+        struct statement_class statement = {.class = REQUEST_WRITE,
+                                            .write_type = types[batch.type]};
         send_request(dispatch, statement, batch.consistency,
-                           route_plan(REQUEST_WRITE, false, worker->snapshot));
+                     route_plan(REQUEST_WRITE, false, worker->snapshot));
     } else if (walk.missing.data != NULL) {
         refuse_unprepared(dispatch, walk.missing);
     } else {
-        refuse_malformed(dispatch, reason == NULL ? "BATCH has too many prepared statements" : reason);
+        refuse_malformed(dispatch,
+                         reason == NULL ? "BATCH has too many prepared statements" : reason);
     }
     for (size_t i = 0; i < dispatch->id_count; i++)
         prepared_cache_release(dispatch->ids[i].handle);
@@ -382,12 +410,15 @@ static void on_register(struct dispatch *dispatch)
     send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
 }
 
-void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame, struct chunk *whole)
+void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,
+                      struct chunk *whole)
 {
-    struct dispatch dispatch = {.session = session, .header = header, .frame = frame, .whole = whole};
+    struct dispatch dispatch = {
+        .session = session, .header = header, .frame = frame, .whole = whole};
     if (session->state == SESSION_DRAINING) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_DRAINING, 1);
-        session_reply_error(session, header.stream, CQL_ERROR_OVERLOADED, "Shutting down, please retry on next host.");
+        session_reply_error(session, header.stream, CQL_ERROR_OVERLOADED,
+                            "Shutting down, please retry on next host.");
         return;
     }
     switch (header.opcode) {
@@ -413,6 +444,7 @@ void dispatch_request(struct session *session, struct cql_header header, const u
     default:
         metrics_add(session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
         session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL,
-                            "Unexpected message %s: the connection is ready for requests", cql_opcode_name(header.opcode));
+                            "Unexpected message %s: the connection is ready for requests",
+                            cql_opcode_name(header.opcode));
     }
 }

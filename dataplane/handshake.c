@@ -1,13 +1,15 @@
-/* From STARTUP to READY: both clusters answer the client's STARTUP, one of them (the auth-primary) authenticates the client, the proxy
- * finishes the other side with the credentials the table below gives it, and only then does the client get its READY or
- * AUTH_SUCCESS. Runs on the session's worker.
+/* From STARTUP to READY: both clusters answer the client's STARTUP, one of them (the auth-primary)
+ * authenticates the client, the proxy finishes the other side with the credentials the table below
+ * gives it, and only then does the client get its READY or AUTH_SUCCESS. Runs on the session's
+ * worker.
  *
- *   origin asks   target asks   FORWARD_CLIENT_CREDENTIALS_TO_ORIGIN   auth-primary   client's token goes to   the other side gets
- *   yes           yes           false                                  origin         target                   origin: ORIGIN_CASSANDRA_*
- *   yes           yes           true                                   origin         origin                   target: TARGET_CASSANDRA_*
- *   no            yes           any                                    target         target                   (origin does not ask)
- *   yes           no            any                                    origin         origin                   (target does not ask)
- *   no            no            any                                    origin         -                        -
+ *   origin asks   target asks   FORWARD_CLIENT_CREDENTIALS_TO_ORIGIN   auth-primary   client's
+ * token goes to   the other side gets yes           yes           false origin         target
+ * origin: ORIGIN_CASSANDRA_* yes           yes           true origin         origin target:
+ * TARGET_CASSANDRA_* no            yes           any                                    target
+ * target                   (origin does not ask) yes           no            any origin origin
+ * (target does not ask) no            no            any                                    origin
+ * -                        -
  *
  * Whether a cluster asks is what its control connection saw. */
 #include <stdio.h>
@@ -58,9 +60,12 @@ static void on_startup(struct session *session, struct cql_header header, const 
         fail(session, CLOSE_PROTOCOL, "STARTUP body is not a [string map]");
         return;
     }
-    if (compression.data != NULL && compression.length > 0 && !cql_span_equals(compression, "none")) {
-        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL, "Unknown or unsupported compression algorithm: %s",
-                            log_quote(quoted, sizeof quoted, (const char *)compression.data, compression.length));
+    if (compression.data != NULL && compression.length > 0 &&
+        !cql_span_equals(compression, "none")) {
+        session_reply_error(
+            session, header.stream, CQL_ERROR_PROTOCOL,
+            "Unknown or unsupported compression algorithm: %s",
+            log_quote(quoted, sizeof quoted, (const char *)compression.data, compression.length));
         session_close_after_reply(session, CLOSE_PROTOCOL, "compression");
         return;
     }
@@ -72,7 +77,9 @@ static void on_startup(struct session *session, struct cql_header header, const 
     memcpy(session->startup_body, body, header.body_length);
     session->startup_length = header.body_length;
     session->startup_flags = header.flags;
-    session->auth_primary = asks(session, CLUSTER_TARGET) && !asks(session, CLUSTER_ORIGIN) ? CLUSTER_TARGET : CLUSTER_ORIGIN;
+    session->auth_primary = asks(session, CLUSTER_TARGET) && !asks(session, CLUSTER_ORIGIN)
+                                ? CLUSTER_TARGET
+                                : CLUSTER_ORIGIN;
     session->state = SESSION_OPENING;
     stream_pause(&session->client, STREAM_PAUSE_HANDSHAKE);
     for (int i = 0; i < CLUSTER_COUNT && session->state == SESSION_OPENING; i++)
@@ -93,7 +100,8 @@ static bool keep_token(struct token *token, const void *data, size_t length)
     return true;
 }
 
-static bool keep_plain_token(struct token *token, struct cql_span authzid, const char *user, const char *password)
+static bool keep_plain_token(struct token *token, struct cql_span authzid, const char *user,
+                             const char *password)
 {
     struct dynbuf plain;
     dynbuf_init(&plain, 65536);
@@ -109,11 +117,13 @@ static bool keep_plain_token(struct token *token, struct cql_span authzid, const
     return kept;
 }
 
-static bool keep_configured_token(struct session *session, enum cluster_id cluster, struct cql_span authzid)
+static bool keep_configured_token(struct session *session, enum cluster_id cluster,
+                                  struct cql_span authzid)
 {
     const struct config *config = session->worker->config;
     bool is_origin = cluster == CLUSTER_ORIGIN;
-    return keep_plain_token(&session->tokens[cluster], authzid, is_origin ? config->origin_username : config->target_username,
+    return keep_plain_token(&session->tokens[cluster], authzid,
+                            is_origin ? config->origin_username : config->target_username,
                             is_origin ? config->origin_password : config->target_password);
 }
 
@@ -122,7 +132,8 @@ static void on_auth_response(struct session *session, struct cql_header header, 
     struct cql_cursor cursor = cql_cursor_over(body, header.body_length);
     struct cql_span token = cql_read_bytes(&cursor);
     if (cursor.failed) {
-        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL, "AUTH_RESPONSE body is not [bytes]");
+        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL,
+                            "AUTH_RESPONSE body is not [bytes]");
         return;
     }
     enum cluster_id primary = session->auth_primary, secondary = cluster_other(primary);
@@ -134,19 +145,22 @@ static void on_auth_response(struct session *session, struct cql_header header, 
         bool is_plain = cql_read_plain_token(token, &authzid, &user, &password);
         if (!is_plain && is_swapped) {
             session_reply_error(session, header.stream, CQL_ERROR_BAD_CREDENTIALS,
-                                "The authentication token is no SASL PLAIN token, and both clusters authenticate: the "
+                                "The authentication token is no SASL PLAIN token, and both "
+                                "clusters authenticate: the "
                                 "proxy cannot give each its own credentials");
             return;
         }
-        bool kept = is_swapped ? keep_configured_token(session, primary, authzid) &&
-                                     keep_token(&session->tokens[secondary], token.data, token.length)
-                               : keep_token(&session->tokens[primary], token.data, token.length) &&
-                                     keep_configured_token(session, secondary, none);
+        bool kept = is_swapped
+                        ? keep_configured_token(session, primary, authzid) &&
+                              keep_token(&session->tokens[secondary], token.data, token.length)
+                        : keep_token(&session->tokens[primary], token.data, token.length) &&
+                              keep_configured_token(session, secondary, none);
         if (!kept) {
             session_close(session, CLOSE_OUT_OF_MEMORY, "");
             return;
         }
-        forwarded = (struct cql_span){session->tokens[primary].data, session->tokens[primary].length};
+        forwarded =
+            (struct cql_span){session->tokens[primary].data, session->tokens[primary].length};
     }
     session->state = SESSION_AUTH_SENT;
     stream_pause(&session->client, STREAM_PAUSE_HANDSHAKE);
@@ -155,15 +169,18 @@ static void on_auth_response(struct session *session, struct cql_header header, 
 
 /* ---- the client's frames ---- */
 
-void handshake_on_client_frame(struct session *session, struct cql_header header, const uint8_t *body)
+void handshake_on_client_frame(struct session *session, struct cql_header header,
+                               const uint8_t *body)
 {
     if (session->refusal.length > 0) {
-        session_reply(session, header.stream, CQL_OPCODE_ERROR, session->refusal.data, session->refusal.length);
+        session_reply(session, header.stream, CQL_OPCODE_ERROR, session->refusal.data,
+                      session->refusal.length);
         return;
     }
     if (header.opcode == CQL_OPCODE_OPTIONS) {
         struct dynbuf *supported = &session->worker->supported;
-        session_reply(session, header.stream, CQL_OPCODE_SUPPORTED, supported->data, supported->length);
+        session_reply(session, header.stream, CQL_OPCODE_SUPPORTED, supported->data,
+                      supported->length);
         return;
     }
     session->handshake_stream = header.stream;
@@ -173,9 +190,10 @@ void handshake_on_client_frame(struct session *session, struct cql_header header
         on_auth_response(session, header, body);
     } else {
         metrics_add(session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
-        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL, "Unexpected message %s, expecting %s",
-                            cql_opcode_name(header.opcode),
-                            session->state == SESSION_ACCEPTED ? "STARTUP or OPTIONS" : "AUTH_RESPONSE");
+        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL,
+                            "Unexpected message %s, expecting %s", cql_opcode_name(header.opcode),
+                            session->state == SESSION_ACCEPTED ? "STARTUP or OPTIONS"
+                                                               : "AUTH_RESPONSE");
         session_close_after_reply(session, CLOSE_PROTOCOL, "unexpected message before READY");
     }
 }
@@ -188,8 +206,8 @@ static void begin_secondary(struct session *session)
     char detail[256];
     if (secondary->reply_opcode == CQL_OPCODE_AUTHENTICATE && session->state == SESSION_OPENING) {
         snprintf(detail, sizeof detail, "%s (%s) requested authentication but %s (%s) did not",
-                 cluster_name(secondary->cluster), upstream_node_name(secondary), cluster_name(primary->cluster),
-                 upstream_node_name(primary));
+                 cluster_name(secondary->cluster), upstream_node_name(secondary),
+                 cluster_name(primary->cluster), upstream_node_name(primary));
         fail(session, CLOSE_HANDSHAKE_REFUSED, detail);
         return;
     }
@@ -206,7 +224,8 @@ static void on_both_started(struct session *session)
                                                                               : NULL;
     if (refusing != NULL) {
         relay_reply(session, refusing);
-        session_close_after_reply(session, CLOSE_HANDSHAKE_REFUSED, cluster_name(refusing->cluster));
+        session_close_after_reply(session, CLOSE_HANDSHAKE_REFUSED,
+                                  cluster_name(refusing->cluster));
     } else if (primary->reply_opcode == CQL_OPCODE_AUTHENTICATE) {
         session->state = SESSION_AUTH;
         relay_reply(session, primary);
@@ -219,8 +238,10 @@ static void on_both_started(struct session *session)
 void session_on_upstream_started(struct session *session, struct upstream *upstream)
 {
     uint8_t opcode = upstream->reply_opcode;
-    if (opcode != CQL_OPCODE_READY && opcode != CQL_OPCODE_AUTHENTICATE && opcode != CQL_OPCODE_ERROR) {
-        session_on_upstream_refused(session, upstream, "answered STARTUP with an unexpected message");
+    if (opcode != CQL_OPCODE_READY && opcode != CQL_OPCODE_AUTHENTICATE &&
+        opcode != CQL_OPCODE_ERROR) {
+        session_on_upstream_refused(session, upstream,
+                                    "answered STARTUP with an unexpected message");
         return;
     }
     if (session->upstreams[CLUSTER_ORIGIN].state == UPSTREAM_STARTED &&
@@ -242,7 +263,8 @@ void session_on_auth_reply(struct session *session, struct upstream *upstream)
         stream_resume(&session->client, STREAM_PAUSE_HANDSHAKE);
         break;
     default:
-        session_on_upstream_refused(session, upstream, "answered AUTH_RESPONSE with an unexpected message");
+        session_on_upstream_refused(session, upstream,
+                                    "answered AUTH_RESPONSE with an unexpected message");
     }
 }
 
@@ -256,12 +278,13 @@ void session_on_upstream_ready(struct session *session, struct upstream *upstrea
     relay_reply(session, primary);
     upstream_become_ready(primary);
     stream_resume(&session->client, STREAM_PAUSE_HANDSHAKE);
-    LOG_DEBUG("client_ready", "client=%s protocol=%u origin=%s target=%s", session->peer, session->version,
-              upstream_node_name(&session->upstreams[CLUSTER_ORIGIN]),
+    LOG_DEBUG("client_ready", "client=%s protocol=%u origin=%s target=%s", session->peer,
+              session->version, upstream_node_name(&session->upstreams[CLUSTER_ORIGIN]),
               upstream_node_name(&session->upstreams[CLUSTER_TARGET]));
 }
 
-void session_on_upstream_refused(struct session *session, struct upstream *upstream, const char *detail)
+void session_on_upstream_refused(struct session *session, struct upstream *upstream,
+                                 const char *detail)
 {
     char text[320];
     bool is_error = upstream->reply_opcode == CQL_OPCODE_ERROR && upstream->reply_body != NULL;
@@ -269,18 +292,21 @@ void session_on_upstream_refused(struct session *session, struct upstream *upstr
         struct cql_cursor cursor = cql_open_response(upstream->reply_header, upstream->reply_body);
         bool is_credentials = cql_read_i32(&cursor) == CQL_ERROR_BAD_CREDENTIALS && !cursor.failed;
         relay_reply(session, upstream);
-        if (!is_credentials || !dynbuf_append(&session->refusal, upstream->reply_body, upstream->reply_header.body_length)) {
-            session_close_after_reply(session, CLOSE_HANDSHAKE_REFUSED, cluster_name(upstream->cluster));
+        if (!is_credentials || !dynbuf_append(&session->refusal, upstream->reply_body,
+                                              upstream->reply_header.body_length)) {
+            session_close_after_reply(session, CLOSE_HANDSHAKE_REFUSED,
+                                      cluster_name(upstream->cluster));
             return;
         }
-        /* Every later frame gets the same answer, as zdm-proxy does; the clusters need not wait for it. */
+        /* Every later frame gets the same answer, as zdm-proxy does; the clusters need not wait for
+         * it. */
         for (int i = 0; i < CLUSTER_COUNT; i++)
             upstream_fini(&session->upstreams[i]);
         stream_resume(&session->client, STREAM_PAUSE_HANDSHAKE);
         return;
     }
-    snprintf(text, sizeof text, "%s (%s) %s", cluster_name(upstream->cluster), upstream_node_name(upstream),
-             detail == NULL ? "refused the handshake" : detail);
+    snprintf(text, sizeof text, "%s (%s) %s", cluster_name(upstream->cluster),
+             upstream_node_name(upstream), detail == NULL ? "refused the handshake" : detail);
     fail(session, CLOSE_HANDSHAKE_REFUSED, text);
 }
 
@@ -288,7 +314,8 @@ void session_on_upstream_failed(struct session *session, struct upstream *upstre
 {
     char text[320];
     bool is_origin = upstream->cluster == CLUSTER_ORIGIN;
-    metrics_add(session->worker->metrics, is_origin ? METRIC_FAILED_CONNECTIONS_ORIGIN : METRIC_FAILED_CONNECTIONS_TARGET, 1);
+    metrics_add(session->worker->metrics,
+                is_origin ? METRIC_FAILED_CONNECTIONS_ORIGIN : METRIC_FAILED_CONNECTIONS_TARGET, 1);
     snprintf(text, sizeof text, "No node of the %s cluster could be reached; last tried %s: %s",
              cluster_name(upstream->cluster), upstream_node_name(upstream), upstream->last_error);
     fail(session, CLOSE_CONNECT_FAILED, text);

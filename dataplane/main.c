@@ -1,5 +1,6 @@
-/* cloudgate-proxy: reads its settings, waits for both clusters, starts the workers, and stays on the main thread with the control
- * connections, the control link and the HTTP endpoint until a signal asks it to drain. */
+/* cloudgate-proxy: reads its settings, waits for both clusters, starts the workers, and stays on
+ * the main thread with the control connections, the control link and the HTTP endpoint until a
+ * signal asks it to drain. */
 #include <errno.h>
 #include <event2/event.h>
 #include <sched.h>
@@ -17,7 +18,8 @@
 
 extern char **environ;
 
-/* Prepared statements the process remembers; a driver that meets a forgotten one prepares it again. */
+/* Prepared statements the process remembers; a driver that meets a forgotten one prepares it again.
+ */
 #define PREPARED_ENTRIES_MAX 65536
 
 /* A failed start of the listener is tried again after this long. */
@@ -49,8 +51,10 @@ static void run_switched(struct mailbox_message *message, void *owner)
 {
     struct proxy *proxy = owner;
     (void)message;
-    LOG_INFO("routing_switched", "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
-             (unsigned long long)proxy->snapshot->revision, proxy->snapshot->forward_reads_to_target ? "true" : "false",
+    LOG_INFO("routing_switched",
+             "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
+             (unsigned long long)proxy->snapshot->revision,
+             proxy->snapshot->forward_reads_to_target ? "true" : "false",
              proxy->snapshot->forward_system_queries_to_target ? "true" : "false");
     agent_on_applied(proxy->agent);
 }
@@ -84,8 +88,10 @@ static void read_stats(void *context, struct agent_stats *stats)
         .reads_origin = metrics_request_count(METRIC_REQUEST_READS_ORIGIN),
         .reads_target = metrics_request_count(METRIC_REQUEST_READS_TARGET),
         .writes = metrics_request_count(METRIC_REQUEST_WRITES),
-        .failed_reads = (uint64_t)(metrics_total(METRIC_FAILED_READS_ORIGIN) + metrics_total(METRIC_FAILED_READS_TARGET)),
-        .failed_writes = (uint64_t)(metrics_total(METRIC_FAILED_WRITES_BOTH) + metrics_total(METRIC_FAILED_WRITES_ORIGIN) +
+        .failed_reads = (uint64_t)(metrics_total(METRIC_FAILED_READS_ORIGIN) +
+                                   metrics_total(METRIC_FAILED_READS_TARGET)),
+        .failed_writes = (uint64_t)(metrics_total(METRIC_FAILED_WRITES_BOTH) +
+                                    metrics_total(METRIC_FAILED_WRITES_ORIGIN) +
                                     metrics_total(METRIC_FAILED_WRITES_TARGET)),
         .client_connections = (uint64_t)metrics_total(METRIC_CLIENT_CONNECTIONS),
     };
@@ -97,7 +103,8 @@ static void read_status(void *context, struct admin_status *status)
     *status = (struct admin_status){
         .phase = proxy->phase,
         .primary = snapshot_primary(proxy->snapshot),
-        .process = {.routing_revision = proxy->snapshot->revision, .control_connected = agent_is_connected(proxy->agent)},
+        .process = {.routing_revision = proxy->snapshot->revision,
+                    .control_connected = agent_is_connected(proxy->agent)},
     };
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         status->has_cluster[i] = proxy->clusters[i] != NULL && proxy->phase != ADMIN_STARTING;
@@ -111,8 +118,10 @@ static struct snapshot *first_snapshot(const struct config *config)
 {
     struct snapshot value;
     if (agent_load_last_good(config, &value)) {
-        LOG_INFO("routing_restored", "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
-                 (unsigned long long)value.revision, value.forward_reads_to_target ? "true" : "false",
+        LOG_INFO("routing_restored",
+                 "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
+                 (unsigned long long)value.revision,
+                 value.forward_reads_to_target ? "true" : "false",
                  value.forward_system_queries_to_target ? "true" : "false");
         return snapshot_new(&value);
     }
@@ -134,15 +143,16 @@ static unsigned usable_cores(void)
     return count < 1 ? 1 : (unsigned)count;
 }
 
-/* Workers share their port by SO_REUSEPORT, which would also let a second proxy in by mistake: a plain bind finds out. */
+/* Workers share their port by SO_REUSEPORT, which would also let a second proxy in by mistake: a
+ * plain bind finds out. */
 static bool port_is_free(const struct config *config, struct dynbuf *error)
 {
     struct sockaddr_storage address = {0};
     int length = (int)sizeof address;
     int on = 1;
     char text[160];
-    snprintf(text, sizeof text, strchr(config->query_address, ':') != NULL ? "[%s]:%d" : "%s:%d", config->query_address,
-             config->query_port);
+    snprintf(text, sizeof text, strchr(config->query_address, ':') != NULL ? "[%s]:%d" : "%s:%d",
+             config->query_address, config->query_port);
     if (evutil_parse_sockaddr_port(text, (struct sockaddr *)&address, &length) != 0) {
         dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is not an IP address", config->query_address);
         return false;
@@ -153,8 +163,8 @@ static bool port_is_free(const struct config *config, struct dynbuf *error)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     bool is_free = bind(fd, (struct sockaddr *)&address, (socklen_t)length) == 0;
     if (!is_free)
-        dynbuf_printf(error, "cannot listen on PROXY_QUERY_ADDRESS=%s PROXY_QUERY_PORT=%d: %s", config->query_address,
-                      config->query_port, strerror(errno));
+        dynbuf_printf(error, "cannot listen on PROXY_QUERY_ADDRESS=%s PROXY_QUERY_PORT=%d: %s",
+                      config->query_address, config->query_port, strerror(errno));
     close(fd);
     return is_free;
 }
@@ -177,7 +187,8 @@ static bool make_workers(struct proxy *proxy, struct dynbuf *error)
     CHECK(proxy->workers != NULL);
     for (unsigned i = 0; i < count; i++) {
         proxy->worker_count++;
-        if (!worker_init(&proxy->workers[i], &proxy->shared, i, proxy->snapshot, proxy->topologies, error)) {
+        if (!worker_init(&proxy->workers[i], &proxy->shared, i, proxy->snapshot, proxy->topologies,
+                         error)) {
             free_workers(proxy);
             return false;
         }
@@ -192,7 +203,8 @@ static void start_serving(struct proxy *proxy)
     struct timeval wait = {.tv_sec = START_RETRY_S};
     dynbuf_init(&error, 1024);
     if (!make_workers(proxy, &error)) {
-        LOG_ERROR("start_failed", "reason=\"%s\" retry_in_s=%d", dynbuf_text(&error), START_RETRY_S);
+        LOG_ERROR("start_failed", "reason=\"%s\" retry_in_s=%d", dynbuf_text(&error),
+                  START_RETRY_S);
         event_add(proxy->retry, &wait);
         dynbuf_fini(&error);
         return;
@@ -201,8 +213,9 @@ static void start_serving(struct proxy *proxy)
     for (unsigned i = 0; i < proxy->worker_count; i++)
         CHECK(worker_start(&proxy->workers[i]));
     proxy->phase = ADMIN_SERVING;
-    LOG_INFO("proxy_ready", "address=%s port=%d workers=%u origin=\"%s\" target=\"%s\"", proxy->config.query_address,
-             proxy->config.query_port, proxy->worker_count, proxy->topologies[CLUSTER_ORIGIN]->cluster_title,
+    LOG_INFO("proxy_ready", "address=%s port=%d workers=%u origin=\"%s\" target=\"%s\"",
+             proxy->config.query_address, proxy->config.query_port, proxy->worker_count,
+             proxy->topologies[CLUSTER_ORIGIN]->cluster_title,
              proxy->topologies[CLUSTER_TARGET]->cluster_title);
 }
 
@@ -222,7 +235,8 @@ static void on_topology(void *context, struct topology *topology)
         for (unsigned i = 0; i < proxy->worker_count; i++)
             worker_switch_topology(&proxy->workers[i], topology);
     } else if (proxy->phase == ADMIN_STARTING && proxy->topologies[CLUSTER_ORIGIN] != NULL &&
-               proxy->topologies[CLUSTER_TARGET] != NULL && !event_pending(proxy->retry, EV_TIMEOUT, NULL)) {
+               proxy->topologies[CLUSTER_TARGET] != NULL &&
+               !event_pending(proxy->retry, EV_TIMEOUT, NULL)) {
         start_serving(proxy);
     }
 }
@@ -236,7 +250,8 @@ static void run_worker_ended(struct mailbox_message *message, void *owner)
     event_base_loopbreak(proxy->base);
 }
 
-/* Waits for the workers beside the main loop, so that health and metrics go on answering while they drain. */
+/* Waits for the workers beside the main loop, so that health and metrics go on answering while they
+ * drain. */
 static void *wait_for_workers(void *context)
 {
     struct proxy *proxy = context;
@@ -295,7 +310,8 @@ static int run(struct proxy *proxy)
     LOG_INFO("proxy_starting", "version=%s pid=%d", CLOUDGATE_VERSION, (int)getpid());
     proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
     for (int i = 0; i < CLUSTER_COUNT; i++)
-        proxy->clusters[i] = cluster_new(proxy->base, &proxy->config, (enum cluster_id)i, on_topology, proxy);
+        proxy->clusters[i] =
+            cluster_new(proxy->base, &proxy->config, (enum cluster_id)i, on_topology, proxy);
     struct agent_hooks hooks = {.context = proxy, .apply = apply_snapshot, .stats = read_stats};
     proxy->agent = agent_new(proxy->base, &proxy->config, proxy->snapshot, &hooks);
 
@@ -328,7 +344,8 @@ static int usage(FILE *out, int status)
     fprintf(out,
             "cloudgate-proxy: forwards CQL, writes to two Apache Cassandra clusters at once.\n\n"
             "usage: cloudgate-proxy [--check-config | --help | --version]\n\n"
-            "  --check-config  print the settings in force and where each comes from; exit 0 if they are valid, 1 if not\n"
+            "  --check-config  print the settings in force and where each comes from; exit 0 if "
+            "they are valid, 1 if not\n"
             "  --help          this text\n"
             "  --version       the version\n\n"
             "Settings come from the environment:\n\n%s",

@@ -6,7 +6,8 @@
  *   ok       failed   the target's failure
  *   failed   failed   the origin's failure
  *
- * A cluster failed when it answered ERROR, when its connection was lost, or when it stayed silent past the timeout. */
+ * A cluster failed when it answered ERROR, when its connection was lost, or when it stayed silent
+ * past the timeout. */
 #pragma once
 
 #include <stdbool.h>
@@ -30,7 +31,8 @@ static inline bool outcome_is_failure(enum outcome outcome)
 }
 
 /* Whose outcome the client gets. At least one cluster was asked. */
-static inline enum merge_verdict merge_decide(const enum outcome outcomes[CLUSTER_COUNT], enum cluster_id answerer)
+static inline enum merge_verdict merge_decide(const enum outcome outcomes[CLUSTER_COUNT],
+                                              enum cluster_id answerer)
 {
     enum outcome origin = outcomes[CLUSTER_ORIGIN], target = outcomes[CLUSTER_TARGET];
     if (origin == OUTCOME_AWAITED || target == OUTCOME_AWAITED)
@@ -46,8 +48,10 @@ static inline enum merge_verdict merge_decide(const enum outcome outcomes[CLUSTE
     return answerer == CLUSTER_ORIGIN ? MERGE_ANSWER_ORIGIN : MERGE_ANSWER_TARGET;
 }
 
-/* Whether cluster's frame may still be the answer while the other cluster is awaited: only then is it kept. */
-static inline bool merge_may_answer(enum cluster_id cluster, bool is_error, enum cluster_id answerer)
+/* Whether cluster's frame may still be the answer while the other cluster is awaited: only then is
+ * it kept. */
+static inline bool merge_may_answer(enum cluster_id cluster, bool is_error,
+                                    enum cluster_id answerer)
 {
     return is_error || cluster == answerer;
 }

@@ -1,8 +1,9 @@
-/* Counters, gauges and histograms of the data plane, named as zdm-proxy names them (docs/metrics.md).
+/* Counters, gauges and histograms of the data plane, named as zdm-proxy names them
+ * (docs/metrics.md).
  *
- * Each thread owns one metrics_block and is its only writer: an increment is a relaxed load and store, no locked
- * instruction. metrics_render sums the blocks when somebody scrapes. The table of names, types, labels and help texts
- * is metrics.def and nowhere else. */
+ * Each thread owns one metrics_block and is its only writer: an increment is a relaxed load and
+ * store, no locked instruction. metrics_render sums the blocks when somebody scrapes. The table of
+ * names, types, labels and help texts is metrics.def and nowhere else. */
 #pragma once
 
 #include <stdatomic.h>
@@ -12,7 +13,8 @@
 #include "common/dynbuf.h"
 #include "dataplane/cluster_id.h"
 
-/* One series of the process (no node label). Gauges are kept as two's complement sums over blocks. */
+/* One series of the process (no node label). Gauges are kept as two's complement sums over blocks.
+ */
 enum metric {
 #define METRIC(symbol, type, name, labels, help) METRIC_##symbol,
 #include "dataplane/metrics.def"
@@ -20,7 +22,12 @@ enum metric {
     METRIC_COUNT
 };
 
-enum metric_request { METRIC_REQUEST_READS_ORIGIN, METRIC_REQUEST_READS_TARGET, METRIC_REQUEST_WRITES, METRIC_REQUEST_COUNT };
+enum metric_request {
+    METRIC_REQUEST_READS_ORIGIN,
+    METRIC_REQUEST_READS_TARGET,
+    METRIC_REQUEST_WRITES,
+    METRIC_REQUEST_COUNT
+};
 
 /* Values of the `error` label of {origin,target}_requests_failed_total. */
 enum metric_node_error {
@@ -36,9 +43,15 @@ enum metric_node_error {
     NODE_ERROR_COUNT
 };
 
-enum metric_node_gauge { NODE_CONNECTIONS, NODE_USED_STREAM_IDS, NODE_FAILED_CONNECTIONS, NODE_VALUE_COUNT };
+enum metric_node_gauge {
+    NODE_CONNECTIONS,
+    NODE_USED_STREAM_IDS,
+    NODE_FAILED_CONNECTIONS,
+    NODE_VALUE_COUNT
+};
 
-/* Upper bounds in ms: 1, 4, 7, 10, 25, 40, 60, 80, 100, 150, 250, 500, 1000, 2500, 5000, 10000, 15000, +Inf. */
+/* Upper bounds in ms: 1, 4, 7, 10, 25, 40, 60, 80, 100, 150, 250, 500, 1000, 2500, 5000, 10000,
+ * 15000, +Inf. */
 #define METRIC_BUCKETS 18
 
 struct metric_histogram {
@@ -62,15 +75,18 @@ struct metrics_block {
     struct metrics_node *_Atomic nodes;
 };
 
-/* A new block, registered for rendering and never freed before the process ends. Called before the owner thread runs or by it. */
+/* A new block, registered for rendering and never freed before the process ends. Called before the
+ * owner thread runs or by it. */
 struct metrics_block *metrics_block_new(void);
 
 /* The node's series in block, made on first use (owner thread only). Never freed. */
-struct metrics_node *metrics_node(struct metrics_block *block, enum cluster_id cluster, const char *node);
+struct metrics_node *metrics_node(struct metrics_block *block, enum cluster_id cluster,
+                                  const char *node);
 
 static inline void metrics_bump(_Atomic uint64_t *value, int64_t by)
 {
-    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + (uint64_t)by, memory_order_relaxed);
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + (uint64_t)by,
+                          memory_order_relaxed);
 }
 
 static inline void metrics_add(struct metrics_block *block, enum metric metric, int64_t by)

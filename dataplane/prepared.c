@@ -1,5 +1,6 @@
-/* The prepared statement registry and the workers' caches of it. The registry may be called by any worker; a cache by its own only.
- * The mutexes are taken at PREPARE and at a worker's first use of an id, never in the steady state. */
+/* The prepared statement registry and the workers' caches of it. The registry may be called by any
+ * worker; a cache by its own only. The mutexes are taken at PREPARE and at a worker's first use of
+ * an id, never in the steady state. */
 #include "dataplane/prepared.h"
 
 #include <pthread.h>
@@ -20,7 +21,8 @@ struct prepared_registry {
     struct shard shards[SHARDS];
 };
 
-/* Ids are MD5 sums, so their own bytes are the hash; anything else a server may send still works, only slower. */
+/* Ids are MD5 sums, so their own bytes are the hash; anything else a server may send still works,
+ * only slower. */
 static uint64_t hash_id(struct cql_span id)
 {
     uint64_t hash = 0xcbf29ce484222325ULL ^ id.length;
@@ -68,8 +70,9 @@ void prepared_registry_free(struct prepared_registry *registry)
     free(registry);
 }
 
-struct prepared *prepared_new(struct cql_span origin_id, struct cql_span target_id, struct statement_class statement,
-                              const char *text, size_t text_length)
+struct prepared *prepared_new(struct cql_span origin_id, struct cql_span target_id,
+                              struct statement_class statement, const char *text,
+                              size_t text_length)
 {
     if (origin_id.length > CQL_ID_MAX || target_id.length > CQL_ID_MAX || origin_id.length == 0)
         return NULL;
@@ -97,7 +100,8 @@ static struct prepared *prepared_get(struct prepared *prepared)
 
 void prepared_put(struct prepared *prepared)
 {
-    if (prepared != NULL && atomic_fetch_sub_explicit(&prepared->references, 1, memory_order_acq_rel) == 1)
+    if (prepared != NULL &&
+        atomic_fetch_sub_explicit(&prepared->references, 1, memory_order_acq_rel) == 1)
         free(prepared);
 }
 
@@ -160,7 +164,8 @@ int prepared_registry_add(struct prepared_registry *registry, struct prepared *p
     return change;
 }
 
-struct prepared *prepared_registry_find(struct prepared_registry *registry, struct cql_span origin_id)
+struct prepared *prepared_registry_find(struct prepared_registry *registry,
+                                        struct cql_span origin_id)
 {
     uint64_t hash = hash_id(origin_id);
     struct shard *shard = &registry->shards[hash % SHARDS];
@@ -174,13 +179,15 @@ struct prepared *prepared_registry_find(struct prepared_registry *registry, stru
     return found;
 }
 
-struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry, struct cql_span target_id)
+struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry,
+                                                  struct cql_span target_id)
 {
     struct prepared *found = NULL;
     for (size_t i = 0; i < SHARDS && found == NULL; i++) {
         struct shard *shard = &registry->shards[i];
         pthread_mutex_lock(&shard->mutex);
-        for (struct list *node = shard->clock.next; node != &shard->clock && found == NULL; node = node->next) {
+        for (struct list *node = shard->clock.next; node != &shard->clock && found == NULL;
+             node = node->next) {
             struct prepared *entry = CONTAINER_OF(node, struct prepared, link);
             if (id_equals(&entry->ids[CLUSTER_TARGET], target_id))
                 found = prepared_get(entry);

@@ -1,5 +1,6 @@
-/* The registry of prepared statements: from the id clients know (the origin's) to each cluster's id and the class decided
- * at PREPARE. One per process, sharded, bounded, entries immutable; each worker reads through its own cache without a lock.
+/* The registry of prepared statements: from the id clients know (the origin's) to each cluster's id
+ * and the class decided at PREPARE. One per process, sharded, bounded, entries immutable; each
+ * worker reads through its own cache without a lock.
  *
  *   worker: prepared_cache_find ─hit─► handle          (no lock, no shared write)
  *                    └─miss─► registry shard (mutex) ─► counted entry, remembered in the cache */
@@ -38,18 +39,22 @@ struct prepared_registry;
 struct prepared_registry *prepared_registry_new(size_t entries_max);
 void prepared_registry_free(struct prepared_registry *registry);
 
-/* Makes an entry with one reference, the caller's; text may be NULL. NULL: out of memory, or an id over CQL_ID_MAX bytes. */
-struct prepared *prepared_new(struct cql_span origin_id, struct cql_span target_id, struct statement_class statement,
-                              const char *text, size_t text_length);
+/* Makes an entry with one reference, the caller's; text may be NULL. NULL: out of memory, or an id
+ * over CQL_ID_MAX bytes. */
+struct prepared *prepared_new(struct cql_span origin_id, struct cql_span target_id,
+                              struct statement_class statement, const char *text,
+                              size_t text_length);
 void prepared_put(struct prepared *prepared);
 
-/* Adds the entry, or replaces the one with the same origin id; may evict another. The registry takes its own reference.
- * Returns by how much the number of entries changed. */
+/* Adds the entry, or replaces the one with the same origin id; may evict another. The registry
+ * takes its own reference. Returns by how much the number of entries changed. */
 int prepared_registry_add(struct prepared_registry *registry, struct prepared *prepared);
 /* By the client's id: an entry with a reference for the caller, or NULL. */
-struct prepared *prepared_registry_find(struct prepared_registry *registry, struct cql_span origin_id);
+struct prepared *prepared_registry_find(struct prepared_registry *registry,
+                                        struct cql_span origin_id);
 /* By the target's id, which only an UNPREPARED answer to a BATCH needs: walks the registry. */
-struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry, struct cql_span target_id);
+struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry,
+                                                  struct cql_span target_id);
 
 /* A worker's use of an entry; counted without atomics since it never leaves the worker. */
 struct prepared_handle {
@@ -68,5 +73,6 @@ struct prepared_cache {
 void prepared_cache_init(struct prepared_cache *cache, struct prepared_registry *registry);
 void prepared_cache_fini(struct prepared_cache *cache);
 /* The entry by the client's id, used until prepared_cache_release; NULL: unknown. */
-struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span origin_id);
+struct prepared_handle *prepared_cache_find(struct prepared_cache *cache,
+                                            struct cql_span origin_id);
 void prepared_cache_release(struct prepared_handle *handle); /* NULL is allowed */

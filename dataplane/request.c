@@ -1,4 +1,5 @@
-/* Request slots and their pool. One worker's; no lock. Requests come from a free list, so the steady state allocates nothing. */
+/* Request slots and their pool. One worker's; no lock. Requests come from a free list, so the
+ * steady state allocates nothing. */
 #include "dataplane/request.h"
 
 #include <string.h>
@@ -82,7 +83,8 @@ void request_end(struct request_table *table, struct request_pool *pool, struct 
     list_append(&pool->free, &request->deadline);
 }
 
-bool request_hold(struct request *request, enum cluster_id from, const uint8_t *frame, size_t length)
+bool request_hold(struct request *request, enum cluster_id from, const uint8_t *frame,
+                  size_t length)
 {
     request_drop_held(request);
     uint8_t *copy = length <= REQUEST_HELD_INLINE ? request->held_inline : malloc(length);

@@ -1,6 +1,6 @@
-/* Requests in flight. A request's slot number is its stream id on both upstreams of its session, so reserving a slot reserves
- * the id on both before a byte is sent to either. The slot is free again only when no cluster owes an answer on it: a
- * late answer therefore never meets a reused id.
+/* Requests in flight. A request's slot number is its stream id on both upstreams of its session, so
+ * reserving a slot reserves the id on both before a byte is sent to either. The slot is free again
+ * only when no cluster owes an answer on it: a late answer therefore never meets a reused id.
  *
  *   ISSUED ─last outcome in─► done               (slot freed)
  *      └─timeout─► EXPIRED (client answered) ─late answers in, or their connection gone─► done */
@@ -21,24 +21,25 @@ struct session;
 #define REQUEST_HELD_INLINE 48
 
 struct request {
-    struct list deadline; /* worker->deadlines while awaited and not expired; free list link otherwise */
+    struct list
+        deadline; /* worker->deadlines while awaited and not expired; free list link otherwise */
     struct session *session;
     uint64_t started_ns;
     uint16_t slot;
     int16_t client_stream;
     uint8_t opcode;
-    bool is_expired; /* the client has been answered; late answers are dropped */
+    bool is_expired;    /* the client has been answered; late answers are dropped */
     bool is_forwarding; /* its large answer is on its way to the client */
     struct statement_class statement;
     struct statement_class prepares; /* PREPARE: the class of what is being prepared */
     uint16_t consistency;
     enum cluster_id answerer;
     enum outcome outcomes[CLUSTER_COUNT];
-    struct prepared_handle *prepared;        /* EXECUTE */
-    struct prepared_id *prepared_target_id;  /* PREPARE: the target's id, once known */
+    struct prepared_handle *prepared;       /* EXECUTE */
+    struct prepared_id *prepared_target_id; /* PREPARE: the target's id, once known */
     enum cluster_id held_from;
-    uint32_t held_length;                    /* 0: nothing is held */
-    uint8_t *held;                           /* a whole frame: held_inline or heap */
+    uint32_t held_length; /* 0: nothing is held */
+    uint8_t *held;        /* a whole frame: held_inline or heap */
     uint8_t held_inline[REQUEST_HELD_INLINE];
 };
 
@@ -69,10 +70,12 @@ struct request *request_begin(struct request_table *table, struct request_pool *
 void request_end(struct request_table *table, struct request_pool *pool, struct request *request);
 
 /* Keeps a copy of a whole frame. false: out of memory. */
-MUST_CHECK bool request_hold(struct request *request, enum cluster_id from, const uint8_t *frame, size_t length);
+MUST_CHECK bool request_hold(struct request *request, enum cluster_id from, const uint8_t *frame,
+                             size_t length);
 void request_drop_held(struct request *request);
 
 static inline bool request_is_awaited(const struct request *request)
 {
-    return request->outcomes[CLUSTER_ORIGIN] == OUTCOME_AWAITED || request->outcomes[CLUSTER_TARGET] == OUTCOME_AWAITED;
+    return request->outcomes[CLUSTER_ORIGIN] == OUTCOME_AWAITED ||
+           request->outcomes[CLUSTER_TARGET] == OUTCOME_AWAITED;
 }

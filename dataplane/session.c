@@ -1,5 +1,6 @@
-/* Sessions: the life of a client connection, its input, and the replies the proxy makes itself. Runs on the owner worker's thread.
- * Never frees itself inside a callback: a closed session waits on the worker's doomed list. */
+/* Sessions: the life of a client connection, its input, and the replies the proxy makes itself.
+ * Runs on the owner worker's thread. Never frees itself inside a callback: a closed session waits
+ * on the worker's doomed list. */
 #include "dataplane/session.h"
 
 #include <stdarg.h>
@@ -19,7 +20,8 @@ static const struct {
     bool is_fault;
     enum metric metric;
 } close_reasons[CLOSE_REASON_COUNT] = {
-#define CLOSE_REASON(symbol, label, fault) [CLOSE_##symbol] = {label, fault, METRIC_CLOSED_##symbol},
+#define CLOSE_REASON(symbol, label, fault)                                                         \
+    [CLOSE_##symbol] = {label, fault, METRIC_CLOSED_##symbol},
 #include "dataplane/close_reasons.def"
 #undef CLOSE_REASON
 };
@@ -44,7 +46,8 @@ bool session_forward(struct session *session, const void *bytes, size_t length)
     return true;
 }
 
-void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body, size_t length)
+void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body,
+                   size_t length)
 {
     uint8_t header[CQL_HEADER_BYTES];
     if (!stream_is_open(&session->client))
@@ -68,7 +71,8 @@ void session_reply(struct session *session, int16_t stream, uint8_t opcode, cons
         session_forward(session, body, length);
 }
 
-void session_reply_error(struct session *session, int16_t stream, int32_t code, const char *format, ...)
+void session_reply_error(struct session *session, int16_t stream, int32_t code, const char *format,
+                         ...)
 {
     char message[512];
     va_list arguments;
@@ -96,28 +100,34 @@ void session_unlock(struct session *session)
 
 static void refuse_over_limit(struct session *session, struct cql_header header)
 {
-    session->version = header.version >= CQL_VERSION_MIN && header.version <= CQL_VERSION_MAX ? header.version
-                                                                                               : CQL_VERSION_MAX;
-    session_reply_error(session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_OVERLOADED,
-                        "Too many client connections: this proxy serves %d at most (MAX_CLIENTS_THRESHOLD)",
-                        session->worker->config->max_clients_threshold);
+    session->version = header.version >= CQL_VERSION_MIN && header.version <= CQL_VERSION_MAX
+                           ? header.version
+                           : CQL_VERSION_MAX;
+    session_reply_error(
+        session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_OVERLOADED,
+        "Too many client connections: this proxy serves %d at most (MAX_CLIENTS_THRESHOLD)",
+        session->worker->config->max_clients_threshold);
     session_close_after_reply(session, CLOSE_OVER_LIMIT, "");
 }
 
-/* Answers a frame of a version we do not speak so that drivers step down by themselves. Returns how many of its bytes are known to
- * be its header; its body is skipped. */
-static size_t refuse_version(struct session *session, struct cql_header header, const uint8_t *frame)
+/* Answers a frame of a version we do not speak so that drivers step down by themselves. Returns how
+ * many of its bytes are known to be its header; its body is skipped. */
+static size_t refuse_version(struct session *session, struct cql_header header,
+                             const uint8_t *frame)
 {
     uint8_t spoken = session->version;
     /* Stream 0 and our highest version: what zdm-proxy and Cassandra answer, and drivers expect. */
     session->version = CQL_VERSION_MAX;
-    session_reply_error(session, 0, CQL_ERROR_PROTOCOL,
-                        "Invalid or unsupported protocol version (%u); supported versions are (3/v3, 4/v4)",
-                        header.version);
+    session_reply_error(
+        session, 0, CQL_ERROR_PROTOCOL,
+        "Invalid or unsupported protocol version (%u); supported versions are (3/v3, 4/v4)",
+        header.version);
     session->version = spoken;
     metrics_add(session->worker->metrics, METRIC_REFUSED_VERSION, 1);
-    bool is_old = header.version == 1 || header.version == 2; /* eight-byte header, one-byte stream id */
-    bool is_known = header.version == 5 || header.version == 6 || header.version == 65 || header.version == 66;
+    bool is_old =
+        header.version == 1 || header.version == 2; /* eight-byte header, one-byte stream id */
+    bool is_known =
+        header.version == 5 || header.version == 6 || header.version == 65 || header.version == 66;
     uint32_t body_length = is_old ? cql_load_u32(frame + 4) : header.body_length;
     if ((!is_old && !is_known) || body_length > CQL_FRAME_BODY_MAX) {
         session_close_after_reply(session, CLOSE_PROTOCOL, "version");
@@ -127,8 +137,10 @@ static size_t refuse_version(struct session *session, struct cql_header header, 
     return is_old ? CQL_HEADER_BYTES - 1 : CQL_HEADER_BYTES;
 }
 
-/* Checks what only the header tells. false: the frame was answered; *used says how much of it is done with. */
-static bool admit_header(struct session *session, struct cql_header header, const uint8_t *frame, size_t *used)
+/* Checks what only the header tells. false: the frame was answered; *used says how much of it is
+ * done with. */
+static bool admit_header(struct session *session, struct cql_header header, const uint8_t *frame,
+                         size_t *used)
 {
     *used = CQL_HEADER_BYTES;
     const char *fault = NULL;
@@ -136,7 +148,8 @@ static bool admit_header(struct session *session, struct cql_header header, cons
         refuse_over_limit(session, header);
         return false;
     }
-    if (!header.is_response && (header.version < CQL_VERSION_MIN || header.version > CQL_VERSION_MAX)) {
+    if (!header.is_response &&
+        (header.version < CQL_VERSION_MIN || header.version > CQL_VERSION_MAX)) {
         *used = refuse_version(session, header, frame);
         return false;
     }
@@ -154,31 +167,33 @@ static bool admit_header(struct session *session, struct cql_header header, cons
         fault = "announced body length is over 256 MiB";
     if (fault != NULL) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
-        session_reply_error(session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_PROTOCOL,
-                            "Malformed frame (version %u, opcode 0x%02x, flags 0x%02x, body length %u): %s",
-                            header.version, header.opcode, header.flags, header.body_length, fault);
+        session_reply_error(
+            session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_PROTOCOL,
+            "Malformed frame (version %u, opcode 0x%02x, flags 0x%02x, body length %u): %s",
+            header.version, header.opcode, header.flags, header.body_length, fault);
         session_close_after_reply(session, CLOSE_PROTOCOL, fault);
         return false;
     }
     if (header.stream < 0) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
-        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL, "negative stream id: %d", header.stream);
+        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL, "negative stream id: %d",
+                            header.stream);
         session->client_skip = header.body_length;
         return false;
     }
     if (header.body_length > SESSION_REQUEST_MAX) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_TOO_LARGE, 1);
         session_reply_error(session, header.stream, CQL_ERROR_INVALID,
-                            "Request is too big: length %u exceeds maximum allowed length %u", header.body_length,
-                            SESSION_REQUEST_MAX);
+                            "Request is too big: length %u exceeds maximum allowed length %u",
+                            header.body_length, SESSION_REQUEST_MAX);
         session->client_skip = header.body_length;
         return false;
     }
     return true;
 }
 
-static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole,
-                              size_t *need)
+static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t length,
+                              struct chunk *whole, size_t *need)
 {
     struct session *session = CONTAINER_OF(stream, struct session, client);
     size_t done = 0;
@@ -223,7 +238,8 @@ static void on_client_drained(struct stream *stream)
 static void on_client_lost(struct stream *stream, const char *reason)
 {
     struct session *session = CONTAINER_OF(stream, struct session, client);
-    enum close_reason why = session->state == SESSION_CLOSING ? session->close_reason : CLOSE_CLIENT_CLOSED;
+    enum close_reason why =
+        session->state == SESSION_CLOSING ? session->close_reason : CLOSE_CLIENT_CLOSED;
     session_close(session, why, reason);
 }
 
@@ -301,9 +317,9 @@ void session_close(struct session *session, enum close_reason reason, const char
     if (session->state == SESSION_DOOMED)
         return;
     session->state = SESSION_DOOMED;
-    log_event(close_reasons[reason].is_fault ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "client_disconnected",
-              "client=%s reason=%s detail=%s", session->peer, close_reasons[reason].text,
-              log_quote(quoted, sizeof quoted, detail, strlen(detail)));
+    log_event(close_reasons[reason].is_fault ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG,
+              "client_disconnected", "client=%s reason=%s detail=%s", session->peer,
+              close_reasons[reason].text, log_quote(quoted, sizeof quoted, detail, strlen(detail)));
     metrics_add(worker->metrics, close_reasons[reason].metric, 1);
     metrics_add(worker->metrics, METRIC_CLIENT_CONNECTIONS, -1);
     atomic_fetch_sub(&worker->shared->clients, 1);
@@ -315,7 +331,8 @@ void session_close(struct session *session, enum close_reason reason, const char
     list_append(&worker->doomed, &session->doomed);
 }
 
-void session_close_after_reply(struct session *session, enum close_reason reason, const char *detail)
+void session_close_after_reply(struct session *session, enum close_reason reason,
+                               const char *detail)
 {
     if (session->state == SESSION_DOOMED || session->state == SESSION_CLOSING)
         return;
@@ -353,15 +370,20 @@ void session_survey(struct session *session)
 {
     const struct config *config = session->worker->config;
     uint64_t age = worker_now(session->worker) - session->accepted_ns;
-    uint64_t patience = ((uint64_t)config->cluster_connection_timeout_ms + 4 * (uint64_t)config->request_timeout_ms) * NS_PER_MS;
+    uint64_t patience = ((uint64_t)config->cluster_connection_timeout_ms +
+                         4 * (uint64_t)config->request_timeout_ms) *
+                        NS_PER_MS;
     if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
         for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++)
             upstream_survey(&session->upstreams[i]);
     } else if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING) {
         if (age > GOODBYE_NS)
-            session_close(session, session->state == SESSION_CLOSING ? session->close_reason : CLOSE_OVER_LIMIT, "");
-    } else if (session->state == SESSION_ACCEPTED ? age > (uint64_t)config->cluster_connection_timeout_ms * NS_PER_MS
-                                                  : age > patience) {
+            session_close(
+                session,
+                session->state == SESSION_CLOSING ? session->close_reason : CLOSE_OVER_LIMIT, "");
+    } else if (session->state == SESSION_ACCEPTED
+                   ? age > (uint64_t)config->cluster_connection_timeout_ms * NS_PER_MS
+                   : age > patience) {
         session_close(session, CLOSE_IDLE_BEFORE_STARTUP, "");
     }
 }

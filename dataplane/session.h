@@ -1,15 +1,17 @@
 /* A session: one client connection with its two upstreams.
  *
- *   ACCEPTED ─STARTUP─► OPENING ─both clusters answered─► AUTH (client's turn) ⇄ AUTH_SENT ─► SECONDARY ─► READY
- *                                          └─no authentication needed──────────────────────► SECONDARY ─► READY
- *   READY ─drain─► DRAINING      REFUSED: over the client limit, one answer and out      any ─► DOOMED, freed at the turn's end
+ *   ACCEPTED ─STARTUP─► OPENING ─both clusters answered─► AUTH (client's turn) ⇄ AUTH_SENT ─►
+ * SECONDARY ─► READY └─no authentication needed──────────────────────► SECONDARY ─► READY READY
+ * ─drain─► DRAINING      REFUSED: over the client limit, one answer and out      any ─► DOOMED,
+ * freed at the turn's end
  *
  *   OPENING    both upstreams connect and send the client's STARTUP
  *   AUTH       the auth-primary's AUTHENTICATE or AUTH_CHALLENGE is with the client
  *   AUTH_SENT  the client's token is with the auth-primary
  *   SECONDARY  the auth-primary's last word is held back until the other side is ready too
  *
- * Files: session.c its life and its replies; handshake.c up to READY; dispatch.c requests; answer.c answers. */
+ * Files: session.c its life and its replies; handshake.c up to READY; dispatch.c requests; answer.c
+ * answers. */
 #pragma once
 
 #include <stdbool.h>
@@ -44,7 +46,8 @@ enum close_reason {
     CLOSE_REASON_COUNT
 };
 
-/* Largest request that is accepted, as Cassandra's own default (native_transport_max_frame_size of 4.1 and later). */
+/* Largest request that is accepted, as Cassandra's own default (native_transport_max_frame_size
+ * of 4.1 and later). */
 #define SESSION_REQUEST_MAX ((uint32_t)16 * 1024 * 1024)
 
 /* Replies of the proxy that wait for a large answer to end; above this the client is not read. */
@@ -68,7 +71,7 @@ struct session {
     struct stream client;
     uint32_t client_skip; /* body bytes of a refused request still to come */
     struct upstream upstreams[CLUSTER_COUNT];
-    struct upstream *lock; /* in the middle of a large frame to the client; NULL: none */
+    struct upstream *lock;  /* in the middle of a large frame to the client; NULL: none */
     struct dynbuf deferred; /* replies of the proxy made meanwhile */
     struct request_table requests;
     uint32_t unanswered; /* requests of the client that have no answer yet */
@@ -80,7 +83,8 @@ struct session {
     uint32_t startup_length;
     uint8_t startup_flags;
     struct token tokens[CLUSTER_COUNT];
-    struct dynbuf refusal; /* the secondary's authentication error, repeated for every later frame */
+    struct dynbuf
+        refusal; /* the secondary's authentication error, repeated for every later frame */
 
     char keyspace[KEYSPACE_MAX + 1];
     uint8_t *register_body; /* to repeat when an upstream is reopened */
@@ -89,7 +93,8 @@ struct session {
     char peer[64];
 };
 
-/* Takes over an accepted socket. NULL: out of memory, the socket is closed. is_refused: over the client limit. */
+/* Takes over an accepted socket. NULL: out of memory, the socket is closed. is_refused: over the
+ * client limit. */
 struct session *session_new(struct worker *worker, int fd, const char *peer, bool is_refused);
 /* Frees a doomed session. */
 void session_free(struct session *session);
@@ -97,7 +102,8 @@ void session_free(struct session *session);
 /* Ends the session now: closes all three sockets. */
 void session_close(struct session *session, enum close_reason reason, const char *detail);
 /* Lets the replies queued so far reach the client, then ends. */
-void session_close_after_reply(struct session *session, enum close_reason reason, const char *detail);
+void session_close_after_reply(struct session *session, enum close_reason reason,
+                               const char *detail);
 /* Answers new requests with OVERLOADED from now on and ends when nothing is in flight. */
 void session_drain(struct session *session);
 /* While draining: ends if nothing is in flight. */
@@ -106,10 +112,11 @@ void session_end_if_idle(struct session *session);
 void session_survey(struct session *session);
 
 /* Queues a frame made by the proxy. */
-void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body, size_t length);
+void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body,
+                   size_t length);
 /* Queues an ERROR with only a message. */
-void session_reply_error(struct session *session, int16_t stream, int32_t code, const char *format, ...)
-    PRINTF_LIKE(4, 5);
+void session_reply_error(struct session *session, int16_t stream, int32_t code, const char *format,
+                         ...) PRINTF_LIKE(4, 5);
 /* Passes bytes of an upstream's frame on to the client; false: the session is doomed. */
 bool session_forward(struct session *session, const void *bytes, size_t length);
 /* After bytes were queued for the client: stops reading the clusters when it does not keep up. */
@@ -119,28 +126,33 @@ void session_unlock(struct session *session);
 
 /* ---- handshake.c ---- */
 /* A frame that came before the session was ready. body is borrowed. */
-void handshake_on_client_frame(struct session *session, struct cql_header header, const uint8_t *body);
+void handshake_on_client_frame(struct session *session, struct cql_header header,
+                               const uint8_t *body);
 /* The cluster has answered STARTUP (upstream->reply_*). */
 void session_on_upstream_started(struct session *session, struct upstream *upstream);
 /* The auth-primary has answered the client's token (upstream->reply_*). */
 void session_on_auth_reply(struct session *session, struct upstream *upstream);
 /* The proxy-driven handshake is over. */
 void session_on_upstream_ready(struct session *session, struct upstream *upstream);
-/* The cluster refused the proxy-driven handshake with an ERROR (upstream->reply_*), or something unexpected happened (detail). */
-void session_on_upstream_refused(struct session *session, struct upstream *upstream, const char *detail);
+/* The cluster refused the proxy-driven handshake with an ERROR (upstream->reply_*), or something
+ * unexpected happened (detail). */
+void session_on_upstream_refused(struct session *session, struct upstream *upstream,
+                                 const char *detail);
 /* No node of the cluster could be reached. */
 void session_on_upstream_failed(struct session *session, struct upstream *upstream);
 
 /* ---- dispatch.c ---- */
-/* A request of a ready (or draining) client. whole: the large chunk that frame lies in, or NULL. frame is header and body. */
-void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame, struct chunk *whole);
+/* A request of a ready (or draining) client. whole: the large chunk that frame lies in, or NULL.
+ * frame is header and body. */
+void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,
+                      struct chunk *whole);
 /* Sends a heartbeat on one upstream; false: no slot. */
 MUST_CHECK bool dispatch_heartbeat(struct session *session, struct upstream *upstream);
 
 /* ---- answer.c ---- */
 /* Answers a request that a cluster of its plan cannot take: upstream is not ready. */
-void answer_unavailable(struct session *session, int16_t stream, uint16_t consistency, const bool asked[CLUSTER_COUNT],
-                        const struct upstream *upstream);
+void answer_unavailable(struct session *session, int16_t stream, uint16_t consistency,
+                        const bool asked[CLUSTER_COUNT], const struct upstream *upstream);
 /* Answers UNPREPARED with the id the client knows. */
 void answer_unprepared(struct session *session, int16_t stream, struct cql_span id);
 /* Bytes from a ready upstream; as stream_handlers.on_input. */

@@ -1,4 +1,5 @@
-/* Counted routing snapshots. The count is the only shared word; the rest never changes after snapshot_new. */
+/* Counted routing snapshots. The count is the only shared word; the rest never changes after
+ * snapshot_new. */
 #include "dataplane/snapshot.h"
 
 struct snapshot *snapshot_new(const struct snapshot *value)
@@ -18,6 +19,7 @@ struct snapshot *snapshot_get(struct snapshot *snapshot)
 
 void snapshot_put(struct snapshot *snapshot)
 {
-    if (snapshot != NULL && atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) == 1)
+    if (snapshot != NULL &&
+        atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) == 1)
         free(snapshot);
 }

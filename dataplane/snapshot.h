@@ -1,5 +1,6 @@
-/* A routing snapshot: the immutable, counted routing state every worker routes by. Published by the main thread; each
- * worker holds one reference and swaps it between events, so a request keeps the plan it began with. */
+/* A routing snapshot: the immutable, counted routing state every worker routes by. Published by the
+ * main thread; each worker holds one reference and swaps it between events, so a request keeps the
+ * plan it began with. */
 #pragma once
 
 #include <stdatomic.h>
@@ -14,14 +15,16 @@
 
 struct snapshot {
     _Atomic uint32_t references;
-    char store_id[STORE_ID_MAX + 1]; /* "" : from the environment, no control plane has spoken yet */
-    uint64_t revision;               /* 0 together with an empty store_id */
+    char
+        store_id[STORE_ID_MAX + 1]; /* "" : from the environment, no control plane has spoken yet */
+    uint64_t revision;              /* 0 together with an empty store_id */
     char digest[DIGEST_MAX + 1];
     bool forward_reads_to_target;
     bool forward_system_queries_to_target;
 };
 
-/* A copy of value with one reference, owned by the caller. Never NULL (out of memory at this size is fatal). */
+/* A copy of value with one reference, owned by the caller. Never NULL (out of memory at this size
+ * is fatal). */
 struct snapshot *snapshot_new(const struct snapshot *value);
 struct snapshot *snapshot_get(struct snapshot *snapshot);
 void snapshot_put(struct snapshot *snapshot); /* NULL is allowed */

@@ -1,5 +1,5 @@
-/* Streams: sockets of one worker, read through its scratch buffer and flushed once per turn. Runs on the owner worker's thread
- * only. Never frees its owner, never calls back after stream_close. */
+/* Streams: sockets of one worker, read through its scratch buffer and flushed once per turn. Runs
+ * on the owner worker's thread only. Never frees its owner, never calls back after stream_close. */
 #include "dataplane/stream.h"
 
 #include <errno.h>
@@ -17,7 +17,8 @@
 /* Reads of a peer that keeps talking after our last word. */
 #define LINGER_READS_MAX 64
 
-/* Unacknowledged data for this long means the path is gone, even if no reset ever comes (tcp(7), TCP_USER_TIMEOUT). */
+/* Unacknowledged data for this long means the path is gone, even if no reset ever comes (tcp(7),
+ * TCP_USER_TIMEOUT). */
 #define PATH_TIMEOUT_MS 30000
 
 bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t large_limit)
@@ -36,7 +37,8 @@ void stream_loop_fini(struct stream_loop *loop)
     chunk_pool_fini(&loop->chunks);
 }
 
-void stream_init(struct stream *stream, struct stream_loop *loop, const struct stream_handlers *handlers)
+void stream_init(struct stream *stream, struct stream_loop *loop,
+                 const struct stream_handlers *handlers)
 {
     *stream = (struct stream){.loop = loop, .handlers = handlers, .fd = -1};
     list_init(&stream->dirty);
@@ -57,7 +59,8 @@ static void lose(struct stream *stream, const char *reason)
 
 /* ---- input ---- */
 
-/* Keeps data (which may lie in the scratch buffer or in the kept chunk itself) for the next read. false: memory is out. */
+/* Keeps data (which may lie in the scratch buffer or in the kept chunk itself) for the next read.
+ * false: memory is out. */
 static bool keep_input(struct stream *stream, const uint8_t *data, size_t length, size_t need)
 {
     struct chunk_pool *chunks = &stream->loop->chunks;
@@ -67,15 +70,18 @@ static bool keep_input(struct stream *stream, const uint8_t *data, size_t length
         stream->input = NULL;
         return true;
     }
-    if (kept != NULL && kept->references == 1 && kept->capacity >= length && need <= STREAM_WHOLE_FRAME) {
+    if (kept != NULL && kept->references == 1 && kept->capacity >= length &&
+        need <= STREAM_WHOLE_FRAME) {
         memmove(kept->bytes, data, length);
         kept->start = 0;
         kept->end = length;
         return true;
     }
-    struct chunk *fresh = length <= CHUNK_BYTES && need <= STREAM_WHOLE_FRAME
-                              ? chunk_new(chunks)
-                              : chunk_new_large(chunks, length < STREAM_READ_BYTES ? 2 * STREAM_READ_BYTES : 2 * length);
+    struct chunk *fresh =
+        length <= CHUNK_BYTES && need <= STREAM_WHOLE_FRAME
+            ? chunk_new(chunks)
+            : chunk_new_large(chunks,
+                              length < STREAM_READ_BYTES ? 2 * STREAM_READ_BYTES : 2 * length);
     if (fresh == NULL)
         return false;
     memcpy(fresh->bytes, data, length);
@@ -85,12 +91,14 @@ static bool keep_input(struct stream *stream, const uint8_t *data, size_t length
     return true;
 }
 
-/* Hands data to the owner and keeps what is left. whole: the kept large chunk data lies in, or NULL. */
+/* Hands data to the owner and keeps what is left. whole: the kept large chunk data lies in, or
+ * NULL. */
 static void deliver(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole)
 {
     size_t need = 0;
     if (whole != NULL)
-        whole->references++; /* the owner may close the stream, or queue views of it, while it looks */
+        whole->references++; /* the owner may close the stream, or queue views of it, while it looks
+                              */
     size_t used = stream->handlers->on_input(stream, data, length, whole, &need);
     if (stream_is_open(stream)) {
         CHECK(used <= length);
@@ -111,7 +119,8 @@ static ssize_t read_large(struct stream *stream)
     struct chunk *kept = stream->input;
     if (chunk_room(kept) < STREAM_READ_BYTES && kept->capacity < stream->input_need) {
         /* Room grows with the bytes that have arrived, never with the length that was announced. */
-        size_t capacity = 2 * kept->capacity < stream->input_need ? 2 * kept->capacity : stream->input_need;
+        size_t capacity =
+            2 * kept->capacity < stream->input_need ? 2 * kept->capacity : stream->input_need;
         if (!chunk_grow(chunks, &stream->input, capacity)) {
             errno = ENOMEM;
             return -1;
@@ -133,7 +142,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     struct stream *stream = context;
     struct stream_loop *loop = stream->loop;
     if (stream->linger_reads > 0) {
-        ssize_t ignored = (what & EV_TIMEOUT) != 0 ? 0 : recv(fd, loop->scratch, STREAM_READ_BYTES, 0);
+        ssize_t ignored =
+            (what & EV_TIMEOUT) != 0 ? 0 : recv(fd, loop->scratch, STREAM_READ_BYTES, 0);
         if (ignored <= 0 || --stream->linger_reads == 0)
             lose(stream, "closed");
         return;
@@ -150,11 +160,14 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
         }
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        lose(stream, got == 0 ? "peer_closed" : errno == ENOMEM ? "out_of_memory" : strerror(errno));
+        lose(stream, got == 0          ? "peer_closed"
+                     : errno == ENOMEM ? "out_of_memory"
+                                       : strerror(errno));
         return;
     }
     size_t kept_length = stream->input == NULL ? 0 : stream->input->end;
-    if (kept_length > STREAM_READ_BYTES) /* whole frames that were paused over; never read past them */
+    if (kept_length >
+        STREAM_READ_BYTES) /* whole frames that were paused over; never read past them */
         return;
     if (kept_length > 0)
         memcpy(loop->scratch, stream->input->bytes, kept_length);
@@ -227,7 +240,8 @@ void stream_loop_run_again(struct stream_loop *loop)
 static struct chunk *tail_with_room(struct stream *stream, size_t length)
 {
     struct chunk *tail = stream->output_last;
-    if (tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES && chunk_room(tail) >= length)
+    if (tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES &&
+        chunk_room(tail) >= length)
         return tail;
     struct chunk *fresh = chunk_new(&stream->loop->chunks);
     if (fresh == NULL)
@@ -260,7 +274,9 @@ bool stream_write(struct stream *stream, const void *bytes, size_t length)
     const uint8_t *from = bytes;
     while (length > 0) {
         struct chunk *tail = stream->output_last;
-        size_t room = tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES ? chunk_room(tail) : 0;
+        size_t room = tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES
+                          ? chunk_room(tail)
+                          : 0;
         size_t part = room == 0 ? CHUNK_BYTES : room;
         if (part > length)
             part = length;
@@ -309,8 +325,8 @@ static void drop_sent(struct stream *stream, size_t sent)
     }
 }
 
-/* The last reply is out. Closing with unread input would send a reset that may overtake it, so our end says goodbye and waits, with
- * bounds, for the peer to do the same. */
+/* The last reply is out. Closing with unread input would send a reset that may overtake it, so our
+ * end says goodbye and waits, with bounds, for the peer to do the same. */
 static void linger(struct stream *stream)
 {
     struct timeval patience = {.tv_sec = 1};
@@ -326,7 +342,8 @@ static void flush(struct stream *stream)
         struct iovec parts[GATHER_MAX];
         int count = 0;
         size_t total = 0;
-        for (struct chunk *chunk = stream->output_first; chunk != NULL && count < GATHER_MAX; chunk = chunk->next) {
+        for (struct chunk *chunk = stream->output_first; chunk != NULL && count < GATHER_MAX;
+             chunk = chunk->next) {
             parts[count].iov_base = chunk->bytes + chunk->start;
             parts[count].iov_len = chunk->end - chunk->start;
             total += parts[count++].iov_len;
@@ -404,8 +421,10 @@ static bool attach(struct stream *stream, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &path_timeout, sizeof path_timeout);
-    stream->read_event = event_new(stream->loop->base, fd, EV_READ | EV_PERSIST, on_readable, stream);
-    stream->write_event = event_new(stream->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, stream);
+    stream->read_event =
+        event_new(stream->loop->base, fd, EV_READ | EV_PERSIST, on_readable, stream);
+    stream->write_event =
+        event_new(stream->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, stream);
     stream->fd = fd;
     stream->last_read_ns = stream->last_write_ns = stream->loop->now_ns;
     return stream->read_event != NULL && stream->write_event != NULL;
@@ -422,7 +441,8 @@ bool stream_adopt(struct stream *stream, int fd)
     return true;
 }
 
-bool stream_connect(struct stream *stream, const struct sockaddr *address, socklen_t length, const char **error)
+bool stream_connect(struct stream *stream, const struct sockaddr *address, socklen_t length,
+                    const char **error)
 {
     CHECK(!stream_is_open(stream));
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -1,10 +1,12 @@
-/* A non-blocking socket with an input that keeps only what its owner could not use yet, and an output that is flushed once per
- * loop turn with one gathered write. libevent tells readiness and nothing more.
+/* A non-blocking socket with an input that keeps only what its owner could not use yet, and an
+ * output that is flushed once per loop turn with one gathered write. libevent tells readiness and
+ * nothing more.
  *
- *   socket ─read─► scratch (the worker's) ─► on_input(data) ─ leftover ─► input chunk, only while there is one
- *   stream_write ─► output chunks ─ end of turn ─► writev ─► socket
+ *   socket ─read─► scratch (the worker's) ─► on_input(data) ─ leftover ─► input chunk, only while
+ * there is one stream_write ─► output chunks ─ end of turn ─► writev ─► socket
  *
- * Reading stops for a set of reasons and goes on when the set is empty. A closed stream calls nobody any more. */
+ * Reading stops for a set of reasons and goes on when the set is empty. A closed stream calls
+ * nobody any more. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,12 +26,14 @@ struct stream;
 enum stream_pause {
     STREAM_PAUSE_HANDSHAKE = 1 << 0, /* one handshake frame at a time */
     STREAM_PAUSE_PEER_FULL = 1 << 1, /* a destination is over its high water mark */
-    STREAM_PAUSE_LOCKED = 1 << 2,    /* another upstream is in the middle of a large frame to the client */
-    STREAM_PAUSE_MERGE = 1 << 3,     /* a large answer waits for the other cluster's word */
-    STREAM_PAUSE_CLOSING = 1 << 4,   /* the last reply is on its way; nothing more is read */
+    STREAM_PAUSE_LOCKED =
+        1 << 2, /* another upstream is in the middle of a large frame to the client */
+    STREAM_PAUSE_MERGE = 1 << 3,   /* a large answer waits for the other cluster's word */
+    STREAM_PAUSE_CLOSING = 1 << 4, /* the last reply is on its way; nothing more is read */
 };
 
-/* Above this many unsent bytes whoever feeds the stream stops reading; below half of it they go on. */
+/* Above this many unsent bytes whoever feeds the stream stops reading; below half of it they go on.
+ */
 #define STREAM_HIGH_WATER ((size_t)256 * 1024)
 #define STREAM_LOW_WATER  (STREAM_HIGH_WATER / 2)
 
@@ -42,22 +46,26 @@ struct stream_loop {
     struct event_base *base;
     struct chunk_pool chunks;
     struct list dirty; /* streams with something to flush */
-    struct list again; /* streams whose kept input must be looked at again without a new readiness event */
-    uint8_t *scratch;  /* 2 * STREAM_READ_BYTES */
-    uint64_t now_ns;   /* taken once per turn */
+    struct list
+        again; /* streams whose kept input must be looked at again without a new readiness event */
+    uint8_t *scratch; /* 2 * STREAM_READ_BYTES */
+    uint64_t now_ns;  /* taken once per turn */
 };
 
 struct stream_handlers {
-    /* Bytes arrived. Returns how many were used up. *need: total size of the first unused frame if it is known and larger than
-     * STREAM_WHOLE_FRAME (the owner has checked it against its own limit), else 0. Must use up everything or leave
-     * either an incomplete frame or a reason to pause. data is valid during the call only; whole is the large chunk that data
-     * lies in, or NULL: a frame in it may be queued elsewhere as a view. */
-    size_t (*on_input)(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole, size_t *need);
+    /* Bytes arrived. Returns how many were used up. *need: total size of the first unused frame if
+     * it is known and larger than STREAM_WHOLE_FRAME (the owner has checked it against its own
+     * limit), else 0. Must use up everything or leave either an incomplete frame or a reason to
+     * pause. data is valid during the call only; whole is the large chunk that data lies in, or
+     * NULL: a frame in it may be queued elsewhere as a view. */
+    size_t (*on_input)(struct stream *stream, const uint8_t *data, size_t length,
+                       struct chunk *whole, size_t *need);
     /* Unsent bytes fell below the low water mark. */
     void (*on_drained)(struct stream *stream);
     /* An outgoing connection is established (error NULL) or failed. */
     void (*on_connected)(struct stream *stream, const char *error);
-    /* The peer closed, or the socket failed; reason is a word or two. The stream is closed already. */
+    /* The peer closed, or the socket failed; reason is a word or two. The stream is closed already.
+     */
     void (*on_lost)(struct stream *stream, const char *reason);
 };
 
@@ -69,7 +77,7 @@ struct stream {
     bool is_flush_blocked; /* the kernel is full: write readiness is armed */
     bool closes_when_flushed;
     uint8_t linger_reads; /* > 0: our end is closed, the peer's last bytes are being dropped */
-    uint8_t paused; /* set of enum stream_pause */
+    uint8_t paused;       /* set of enum stream_pause */
     struct event *read_event;
     struct event *write_event;
     struct list dirty;
@@ -85,14 +93,18 @@ bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t 
 void stream_loop_fini(struct stream_loop *loop);
 
 /* A closed stream. */
-void stream_init(struct stream *stream, struct stream_loop *loop, const struct stream_handlers *handlers);
+void stream_init(struct stream *stream, struct stream_loop *loop,
+                 const struct stream_handlers *handlers);
 /* Takes over a connected, non-blocking socket and starts reading. */
 MUST_CHECK bool stream_adopt(struct stream *stream, int fd);
-/* Starts connecting. false: failed at once, *error is a constant text; on_connected is not called then. */
-MUST_CHECK bool stream_connect(struct stream *stream, const struct sockaddr *address, socklen_t length, const char **error);
+/* Starts connecting. false: failed at once, *error is a constant text; on_connected is not called
+ * then. */
+MUST_CHECK bool stream_connect(struct stream *stream, const struct sockaddr *address,
+                               socklen_t length, const char **error);
 /* Closes at once; unsent bytes are dropped. Harmless on a closed stream. Never calls the owner. */
 void stream_close(struct stream *stream);
-/* Closes once the output is flushed and the peer has had a moment to read it; then on_lost is called with reason "closed". */
+/* Closes once the output is flushed and the peer has had a moment to read it; then on_lost is
+ * called with reason "closed". */
 void stream_close_when_flushed(struct stream *stream);
 
 static inline bool stream_is_open(const struct stream *stream)
@@ -100,13 +112,15 @@ static inline bool stream_is_open(const struct stream *stream)
     return stream->fd >= 0;
 }
 
-/* Room for length contiguous bytes at the end of the output (length <= CHUNK_BYTES), already counted as written: the
- * caller fills them before it returns to the loop. NULL: memory is out or the stream is closed. */
+/* Room for length contiguous bytes at the end of the output (length <= CHUNK_BYTES), already
+ * counted as written: the caller fills them before it returns to the loop. NULL: memory is out or
+ * the stream is closed. */
 uint8_t *stream_reserve(struct stream *stream, size_t length);
 /* Queues a copy of any length. */
 MUST_CHECK bool stream_write(struct stream *stream, const void *bytes, size_t length);
 /* Queues chunk's bytes [start, start + length) without copying. */
-MUST_CHECK bool stream_write_view(struct stream *stream, struct chunk *chunk, size_t start, size_t length);
+MUST_CHECK bool stream_write_view(struct stream *stream, struct chunk *chunk, size_t start,
+                                  size_t length);
 
 void stream_pause(struct stream *stream, enum stream_pause reason);
 void stream_resume(struct stream *stream, enum stream_pause reason);

@@ -14,7 +14,8 @@ static void put_count(struct dynbuf *out, size_t at, uint16_t count)
         cql_store_u16(out->data + at, count);
 }
 
-void supported_build(const struct topology *origin, const struct topology *target, struct dynbuf *out)
+void supported_build(const struct topology *origin, const struct topology *target,
+                     struct dynbuf *out)
 {
     struct cql_cursor cursor = cql_cursor_over(target->supported_body, target->supported_length);
     uint16_t entries = 0;

@@ -1,4 +1,5 @@
-/* What the control connection of one cluster knows: immutable once published, counted, read by all workers. */
+/* What the control connection of one cluster knows: immutable once published, counted, read by all
+ * workers. */
 #pragma once
 
 #include <netinet/in.h>
@@ -16,30 +17,34 @@ struct topology_node {
     char name[64]; /* ip:port ([ip]:port for IPv6), as dialled: the metrics label */
 };
 
-/* One row of the cluster's own system.local or system.peers, reduced to what assignment and virtual rows need. */
+/* One row of the cluster's own system.local or system.peers, reduced to what assignment and virtual
+ * rows need. */
 struct topology_host {
     char host_id[37]; /* text form */
     char rack[256];
-    int local_row;    /* >= 0: row of `local` this host was read from; -1: it is from peers */
-    int peers_row;    /* >= 0: row of `peers` */
+    int local_row; /* >= 0: row of `local` this host was read from; -1: it is from peers */
+    int peers_row; /* >= 0: row of `peers` */
     struct topology_node node;
 };
 
 struct topology {
     _Atomic uint32_t references;
     enum cluster_id cluster;
-    bool requires_authentication;  /* the control connection was asked to authenticate */
-    uint8_t protocol_version;      /* highest version the control connection could speak (3 or 4 for now) */
-    char cluster_title[256];       /* cluster_name of system.local */
+    bool requires_authentication; /* the control connection was asked to authenticate */
+    uint8_t
+        protocol_version; /* highest version the control connection could speak (3 or 4 for now) */
+    char cluster_title[256]; /* cluster_name of system.local */
 
-    /* The nodes new upstreams use, in round-robin order; at least one. With host assignment off: the control
-     * connection's node only. spare_nodes: the other nodes of the datacenter, for fail-over. */
+    /* The nodes new upstreams use, in round-robin order; at least one. With host assignment off:
+     * the control connection's node only. spare_nodes: the other nodes of the datacenter, for
+     * fail-over. */
     struct topology_node *nodes;
     size_t node_count;
     struct topology_node *spare_nodes;
     size_t spare_count;
 
-    /* Hosts of the chosen datacenter sorted by (rack, host_id text): the rows virtual hosts borrow from. */
+    /* Hosts of the chosen datacenter sorted by (rack, host_id text): the rows virtual hosts borrow
+     * from. */
     struct topology_host *hosts;
     size_t host_count;
 

@@ -1,5 +1,6 @@
-/* Request metrics, kept the way zdm-proxy keeps them: PREPARE, REGISTER, OPTIONS and the proxy's own answers are not tracked;
- * a request for one cluster is a read of that cluster, one for both is a write. */
+/* Request metrics, kept the way zdm-proxy keeps them: PREPARE, REGISTER, OPTIONS and the proxy's
+ * own answers are not tracked; a request for one cluster is a read of that cluster, one for both is
+ * a write. */
 #include "dataplane/tracking.h"
 
 #include "dataplane/session.h"
@@ -8,12 +9,14 @@
 
 static bool is_tracked(const struct request *request)
 {
-    return request->statement.class != REQUEST_CONTROL && request->statement.class != REQUEST_HEARTBEAT;
+    return request->statement.class != REQUEST_CONTROL &&
+           request->statement.class != REQUEST_HEARTBEAT;
 }
 
 static bool is_dual(const struct request *request)
 {
-    return request->outcomes[CLUSTER_ORIGIN] != OUTCOME_NOT_ASKED && request->outcomes[CLUSTER_TARGET] != OUTCOME_NOT_ASKED;
+    return request->outcomes[CLUSTER_ORIGIN] != OUTCOME_NOT_ASKED &&
+           request->outcomes[CLUSTER_TARGET] != OUTCOME_NOT_ASKED;
 }
 
 static enum metric_request kind_of(const struct request *request)
@@ -37,8 +40,8 @@ static enum metric inflight_gauge(enum metric_request kind)
 static enum metric_node_error error_label(int32_t code)
 {
     switch (code) {
-#define CQL_ERROR(symbol, number, name, label)                                                                         \
-    case number:                                                                                                       \
+#define CQL_ERROR(symbol, number, name, label)                                                     \
+    case number:                                                                                   \
         return NODE_ERROR_##label;
 #include "proto/cql_errors.def"
 #undef CQL_ERROR
@@ -57,8 +60,8 @@ void tracking_begin(struct session *session, const struct request *request)
         metrics_add(session->worker->metrics, inflight_gauge(kind_of(request)), 1);
 }
 
-void tracking_outcome(struct session *session, const struct request *request, enum cluster_id cluster,
-                      enum outcome outcome, int32_t error_code)
+void tracking_outcome(struct session *session, const struct request *request,
+                      enum cluster_id cluster, enum outcome outcome, int32_t error_code)
 {
     struct metrics_node *node = session->upstreams[cluster].metrics;
     if (outcome != OUTCOME_EXPIRED) /* a silent node keeps the id until it speaks or is gone */
@@ -71,10 +74,12 @@ void tracking_outcome(struct session *session, const struct request *request, en
         metrics_bump(&node->failed[NODE_ERROR_CLIENT_TIMEOUT], 1);
     else if (outcome == OUTCOME_LOST)
         metrics_bump(&node->failed[NODE_ERROR_OTHER], 1);
-    metrics_observe(&node->duration[is_dual(request) ? 1 : 0], worker_now(session->worker) - request->started_ns);
+    metrics_observe(&node->duration[is_dual(request) ? 1 : 0],
+                    worker_now(session->worker) - request->started_ns);
 }
 
-void tracking_end(struct session *session, const struct request *request, const enum outcome outcomes[CLUSTER_COUNT])
+void tracking_end(struct session *session, const struct request *request,
+                  const enum outcome outcomes[CLUSTER_COUNT])
 {
     struct metrics_block *metrics = session->worker->metrics;
     if (!is_tracked(request))
@@ -83,10 +88,12 @@ void tracking_end(struct session *session, const struct request *request, const 
     bool origin_failed = outcome_is_failure(outcomes[CLUSTER_ORIGIN]);
     bool target_failed = outcome_is_failure(outcomes[CLUSTER_TARGET]);
     metrics_add(metrics, inflight_gauge(kind), -1);
-    metrics_observe(&metrics->request_duration[kind], worker_now(session->worker) - request->started_ns);
+    metrics_observe(&metrics->request_duration[kind],
+                    worker_now(session->worker) - request->started_ns);
     if (kind != METRIC_REQUEST_WRITES) {
         if (origin_failed || target_failed)
-            metrics_add(metrics, origin_failed ? METRIC_FAILED_READS_ORIGIN : METRIC_FAILED_READS_TARGET, 1);
+            metrics_add(metrics,
+                        origin_failed ? METRIC_FAILED_READS_ORIGIN : METRIC_FAILED_READS_TARGET, 1);
     } else if (origin_failed || target_failed) {
         metrics_add(metrics,
                     origin_failed && target_failed ? METRIC_FAILED_WRITES_BOTH

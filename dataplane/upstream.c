@@ -1,5 +1,6 @@
-/* Upstreams: connecting, the node's side of the handshake, breaking and reopening. Runs on the session's worker. Answers of a ready
- * upstream are answer.c's business. Never closes its session but through the session's own functions. */
+/* Upstreams: connecting, the node's side of the handshake, breaking and reopening. Runs on the
+ * session's worker. Answers of a ready upstream are answer.c's business. Never closes its session
+ * but through the session's own functions. */
 #include "dataplane/upstream.h"
 
 #include <stdio.h>
@@ -78,7 +79,8 @@ static void close_socket(struct upstream *upstream)
     list_remove(&upstream->watched);
 }
 
-static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags, const void *body, size_t length)
+static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags, const void *body,
+                       size_t length)
 {
     uint8_t header[CQL_HEADER_BYTES];
     cql_header_store(header, (struct cql_header){
@@ -87,7 +89,8 @@ static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags,
                                  .opcode = opcode,
                                  .body_length = (uint32_t)length,
                              });
-    return stream_write(&upstream->stream, header, sizeof header) && stream_write(&upstream->stream, body, length);
+    return stream_write(&upstream->stream, header, sizeof header) &&
+           stream_write(&upstream->stream, body, length);
 }
 
 /* ---- opening ---- */
@@ -100,14 +103,16 @@ static size_t candidate_count(const struct upstream *upstream)
 static const struct topology_node *candidate(const struct upstream *upstream, size_t attempt)
 {
     const struct topology *topology = upstream->topology;
-    return attempt < topology->node_count ? &topology->nodes[(upstream->first_node + attempt) % topology->node_count]
-                                          : &topology->spare_nodes[attempt - topology->node_count];
+    return attempt < topology->node_count
+               ? &topology->nodes[(upstream->first_node + attempt) % topology->node_count]
+               : &topology->spare_nodes[attempt - topology->node_count];
 }
 
 static void wait_and_retry(struct upstream *upstream)
 {
     uint32_t backoff = upstream->backoff_ms;
-    /* Spread by address, so that the sessions of a dead node do not all come back in the same instant. */
+    /* Spread by address, so that the sessions of a dead node do not all come back in the same
+     * instant. */
     uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
     upstream->state = UPSTREAM_RETRY;
     upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
@@ -117,8 +122,9 @@ static void wait_and_retry(struct upstream *upstream)
 static void fail_opening(struct upstream *upstream)
 {
     if (upstream->is_reopening) {
-        LOG_DEBUG("upstream_reopen_failed", "client=%s cluster=%s node=%s reason=\"%s\"", upstream->session->peer,
-                  cluster_name(upstream->cluster), upstream_node_name(upstream), upstream->last_error);
+        LOG_DEBUG("upstream_reopen_failed", "client=%s cluster=%s node=%s reason=\"%s\"",
+                  upstream->session->peer, cluster_name(upstream->cluster),
+                  upstream_node_name(upstream), upstream->last_error);
         wait_and_retry(upstream);
         return;
     }
@@ -141,7 +147,8 @@ static void try_next_node(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
     const char *error = NULL;
-    while (upstream->attempt < candidate_count(upstream) && worker_now(worker) < upstream->open_deadline_ns) {
+    while (upstream->attempt < candidate_count(upstream) &&
+           worker_now(worker) < upstream->open_deadline_ns) {
         upstream->node = candidate(upstream, upstream->attempt);
         upstream->metrics = metrics_node(worker->metrics, upstream->cluster, upstream->node->name);
         upstream->state = UPSTREAM_CONNECTING;
@@ -149,7 +156,9 @@ static void try_next_node(struct upstream *upstream)
                            upstream->node->address_length, &error)) {
             bool has_more = upstream->attempt + 1 < candidate_count(upstream);
             uint64_t limit = worker_now(worker) + ATTEMPT_MS * NS_PER_MS;
-            watch(upstream, has_more && limit < upstream->open_deadline_ns ? limit : upstream->open_deadline_ns);
+            watch(upstream, has_more && limit < upstream->open_deadline_ns
+                                ? limit
+                                : upstream->open_deadline_ns);
             return;
         }
         snprintf(upstream->last_error, sizeof upstream->last_error, "%s", error);
@@ -162,7 +171,8 @@ static void try_next_node(struct upstream *upstream)
 static void open_with_current_topology(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
-    uint32_t turn = atomic_fetch_add_explicit(&worker->shared->next_node[upstream->cluster], 1, memory_order_relaxed);
+    uint32_t turn = atomic_fetch_add_explicit(&worker->shared->next_node[upstream->cluster], 1,
+                                              memory_order_relaxed);
     topology_put(upstream->topology);
     upstream->topology = topology_get(worker->topologies[upstream->cluster]);
     upstream->first_node = (turn + 1) % upstream->topology->node_count;
@@ -195,13 +205,15 @@ static void on_connected(struct stream *stream, const char *error)
     upstream->is_counted = true;
     upstream->state = UPSTREAM_STARTUP;
     watch_step(upstream);
-    if (!send_frame(upstream, CQL_OPCODE_STARTUP, session->startup_flags, session->startup_body, session->startup_length))
+    if (!send_frame(upstream, CQL_OPCODE_STARTUP, session->startup_flags, session->startup_body,
+                    session->startup_length))
         give_up_node(upstream, "out of memory");
 }
 
 /* ---- the handshake ---- */
 
-/* The node has said something the handshake cannot go on from, or the client's own credentials no longer work. */
+/* The node has said something the handshake cannot go on from, or the client's own credentials no
+ * longer work. */
 static void refuse(struct upstream *upstream, const char *detail)
 {
     struct session *session = upstream->session;
@@ -227,7 +239,8 @@ void upstream_authenticate(struct upstream *upstream, struct cql_span token)
         dynbuf_append(body, token.data, token.length);
     upstream->state = UPSTREAM_AUTH;
     watch_step(upstream);
-    bool sent = !body->failed && send_frame(upstream, CQL_OPCODE_AUTH_RESPONSE, 0, body->data, body->length);
+    bool sent = !body->failed &&
+                send_frame(upstream, CQL_OPCODE_AUTH_RESPONSE, 0, body->data, body->length);
     if (body->data != NULL)
         explicit_bzero(body->data, body->length);
     if (!sent)
@@ -247,9 +260,11 @@ static void answer_challenge(struct upstream *upstream)
         refuse(upstream, "asks for credentials again and again");
         return;
     }
-    /* DSE wants the mechanism named first and answers PLAIN-START; every other authenticator takes the token at once. */
+    /* DSE wants the mechanism named first and answers PLAIN-START; every other authenticator takes
+     * the token at once. */
     bool is_dse = upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE &&
-                  cql_span_equals(cql_read_string(&cursor), "com.datastax.bdp.cassandra.auth.DseAuthenticator");
+                  cql_span_equals(cql_read_string(&cursor),
+                                  "com.datastax.bdp.cassandra.auth.DseAuthenticator");
     struct cql_span answer = is_dse ? (struct cql_span){(const uint8_t *)"PLAIN", 5}
                                     : (struct cql_span){token->data, token->length};
     upstream_authenticate(upstream, answer);
@@ -288,15 +303,17 @@ static void restore(struct upstream *upstream)
     if (upstream->restore_step == 1) {
         upstream->restore_step = 2;
         if (is_origin(upstream) && session->register_body != NULL) {
-            if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body, session->register_length))
+            if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body,
+                            session->register_length))
                 give_up_node(upstream, "out of memory");
             return;
         }
     }
-    metrics_add(worker_of(upstream)->metrics,
-                is_origin(upstream) ? METRIC_UPSTREAM_REOPENED_ORIGIN : METRIC_UPSTREAM_REOPENED_TARGET, 1);
-    LOG_INFO("upstream_reopened", "client=%s cluster=%s node=%s", session->peer, cluster_name(upstream->cluster),
-             upstream_node_name(upstream));
+    metrics_add(
+        worker_of(upstream)->metrics,
+        is_origin(upstream) ? METRIC_UPSTREAM_REOPENED_ORIGIN : METRIC_UPSTREAM_REOPENED_TARGET, 1);
+    LOG_INFO("upstream_reopened", "client=%s cluster=%s node=%s", session->peer,
+             cluster_name(upstream->cluster), upstream_node_name(upstream));
     upstream_become_ready(upstream);
 }
 
@@ -339,7 +356,8 @@ static void on_handshake_reply(struct upstream *upstream)
         upstream->state = UPSTREAM_STARTED;
         if (!upstream->is_reopening)
             session_on_upstream_started(session, upstream);
-        else if (upstream->reply_opcode == CQL_OPCODE_READY || upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE)
+        else if (upstream->reply_opcode == CQL_OPCODE_READY ||
+                 upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE)
             upstream_finish_handshake(upstream);
         else
             give_up_node(upstream, "refused STARTUP");
@@ -347,7 +365,8 @@ static void on_handshake_reply(struct upstream *upstream)
     case UPSTREAM_AUTH:
         if (!upstream->is_proxy_driven)
             session_on_auth_reply(session, upstream);
-        else if (upstream->reply_opcode == CQL_OPCODE_AUTH_SUCCESS || upstream->reply_opcode == CQL_OPCODE_READY)
+        else if (upstream->reply_opcode == CQL_OPCODE_AUTH_SUCCESS ||
+                 upstream->reply_opcode == CQL_OPCODE_READY)
             finish(upstream);
         else if (upstream->reply_opcode == CQL_OPCODE_AUTH_CHALLENGE)
             answer_challenge(upstream);
@@ -371,7 +390,8 @@ static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data,
     if (length < CQL_HEADER_BYTES)
         return 0;
     struct cql_header header = cql_header_load(data);
-    if (!header.is_response || header.body_length > HANDSHAKE_BODY_MAX || !cql_opcode_is_response(header.opcode)) {
+    if (!header.is_response || header.body_length > HANDSHAKE_BODY_MAX ||
+        !cql_opcode_is_response(header.opcode)) {
         upstream_lose(upstream, "sent a malformed frame during the handshake");
         return 0;
     }
@@ -393,7 +413,8 @@ static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data,
     return total;
 }
 
-static size_t on_input(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole, size_t *need)
+static size_t on_input(struct stream *stream, const uint8_t *data, size_t length,
+                       struct chunk *whole, size_t *need)
 {
     struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
     size_t done = 0;
@@ -438,7 +459,8 @@ static void lose_ready(struct upstream *upstream, const char *reason)
     bool is_mid_answer = session->lock == upstream;
     LOG_WARN("upstream_lost", "client=%s cluster=%s node=%s reason=\"%s\"", session->peer,
              cluster_name(upstream->cluster), upstream_node_name(upstream), reason);
-    metrics_add(worker->metrics, is_origin(upstream) ? METRIC_UPSTREAM_LOST_ORIGIN : METRIC_UPSTREAM_LOST_TARGET, 1);
+    metrics_add(worker->metrics,
+                is_origin(upstream) ? METRIC_UPSTREAM_LOST_ORIGIN : METRIC_UPSTREAM_LOST_TARGET, 1);
     close_socket(upstream);
     upstream->state = UPSTREAM_RETRY;
     if (is_mid_answer) {
@@ -455,32 +477,22 @@ static void lose_ready(struct upstream *upstream, const char *reason)
 
 void upstream_lose(struct upstream *upstream, const char *reason)
 {
-    struct session *session = upstream->session;
+    bool is_client_driven = !upstream->is_reopening && (upstream->state == UPSTREAM_STARTED ||
+                                                        upstream->state == UPSTREAM_AUTH);
     snprintf(upstream->last_error, sizeof upstream->last_error, "%s", reason);
-    switch (upstream->state) {
-    case UPSTREAM_READY:
+    if (upstream->state == UPSTREAM_READY) {
         lose_ready(upstream, reason);
-        break;
-    case UPSTREAM_IDLE:
-    case UPSTREAM_RETRY:
+    } else if (upstream->state == UPSTREAM_IDLE || upstream->state == UPSTREAM_RETRY) {
         close_socket(upstream);
-        break;
-    case UPSTREAM_STARTED:
-        if (upstream->reply_opcode == CQL_OPCODE_ERROR && !upstream->is_reopening) {
-            close_socket(upstream); /* its refusal is what the client will be told */
-            break;
-        }
-        /* fall through */
-    case UPSTREAM_AUTH:
-        if (!upstream->is_reopening) {
-            close_socket(upstream);
-            upstream->reply_opcode = 0xff;
-            session_on_upstream_refused(session, upstream, "closed the connection during the handshake");
-            break;
-        }
-        /* fall through */
-    default:
+    } else if (!is_client_driven) {
         give_up_node(upstream, reason);
+    } else if (upstream->state == UPSTREAM_STARTED && upstream->reply_opcode == CQL_OPCODE_ERROR) {
+        close_socket(upstream); /* its refusal is what the client will be told */
+    } else {
+        close_socket(upstream);
+        upstream->reply_opcode = 0xff;
+        session_on_upstream_refused(upstream->session, upstream,
+                                    "closed the connection during the handshake");
     }
 }
 
@@ -521,7 +533,8 @@ void upstream_survey(struct upstream *upstream)
         upstream_lose(upstream, "stopped in the middle of an answer");
         return;
     }
-    if (upstream->heartbeat_at_ns == 0 && session->lock == NULL && now - stream->last_read_ns > interval) {
+    if (upstream->heartbeat_at_ns == 0 && session->lock == NULL &&
+        now - stream->last_read_ns > interval) {
         upstream->heartbeat_at_ns = now;
         if (!dispatch_heartbeat(session, upstream))
             upstream->heartbeat_at_ns = 0;

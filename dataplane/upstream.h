@@ -1,15 +1,16 @@
-/* An upstream: one session's connection to one node of one cluster. It opens (trying the next node when one does not answer),
- * gets through the CQL handshake, carries requests, and, when it breaks behind a client that is ready, reopens by itself.
+/* An upstream: one session's connection to one node of one cluster. It opens (trying the next node
+ * when one does not answer), gets through the CQL handshake, carries requests, and, when it breaks
+ * behind a client that is ready, reopens by itself.
  *
- *   IDLE ─open─► CONNECTING ─► STARTUP ─reply─► STARTED ─(session or credentials)─► AUTH ─► RESTORE ─► READY
- *   any ─failure─► the next node, or FAILED (told to the session)
- *   READY ─lost─► RETRY ─timer─► CONNECTING …          any ─► IDLE at the session's end
+ *   IDLE ─open─► CONNECTING ─► STARTUP ─reply─► STARTED ─(session or credentials)─► AUTH ─► RESTORE
+ * ─► READY any ─failure─► the next node, or FAILED (told to the session) READY ─lost─► RETRY
+ * ─timer─► CONNECTING …          any ─► IDLE at the session's end
  *
  *   IDLE        no socket
- *   STARTED     the cluster has answered STARTUP; its answer is in reply_*; the session decides what follows
- *   AUTH        a token is on its way; its answer goes to the session (client-driven) or is handled here (proxy-driven)
- *   RESTORE     after a reopening: USE and REGISTER are repeated
- *   RETRY       no socket; reopens when deadline_ns has come */
+ *   STARTED     the cluster has answered STARTUP; its answer is in reply_*; the session decides
+ * what follows AUTH        a token is on its way; its answer goes to the session (client-driven) or
+ * is handled here (proxy-driven) RESTORE     after a reopening: USE and REGISTER are repeated RETRY
+ * no socket; reopens when deadline_ns has come */
 #pragma once
 
 #include <stdbool.h>
@@ -43,54 +44,59 @@ struct upstream {
     enum cluster_id cluster;
     enum upstream_state state;
     struct stream stream;
-    struct list watched;      /* worker->watched while deadline_ns matters */
-    uint64_t deadline_ns;     /* of the current step, or of the next attempt */
+    struct list watched;       /* worker->watched while deadline_ns matters */
+    uint64_t deadline_ns;      /* of the current step, or of the next attempt */
     uint64_t open_deadline_ns; /* of the whole opening */
     struct topology *topology;
-    size_t first_node, attempt; /* round robin: where this opening began and how many nodes it has tried */
+    size_t first_node,
+        attempt; /* round robin: where this opening began and how many nodes it has tried */
     const struct topology_node *node;
     struct metrics_node *metrics;
-    bool is_counted;          /* in the gauge of open connections */
-    bool is_reopening;        /* behind a ready client: the proxy drives the whole handshake */
-    bool is_proxy_driven;     /* from here on the proxy answers challenges itself */
+    bool is_counted;      /* in the gauge of open connections */
+    bool is_reopening;    /* behind a ready client: the proxy drives the whole handshake */
+    bool is_proxy_driven; /* from here on the proxy answers challenges itself */
     uint8_t auth_turns;
     uint8_t restore_step;
     uint32_t backoff_ms;
     uint32_t expired_awaited; /* requests answered with a timeout whose answers are still owed */
     uint64_t heartbeat_at_ns; /* when a heartbeat was sent that is not answered yet; 0: none */
 
-    uint8_t reply_opcode;     /* the last handshake answer */
+    uint8_t reply_opcode; /* the last handshake answer */
     struct cql_header reply_header;
-    uint8_t *reply_body;      /* heap copy, reply_header.body_length bytes */
+    uint8_t *reply_body; /* heap copy, reply_header.body_length bytes */
 
     enum upstream_frame frame;
     uint32_t frame_left;
     struct request *frame_request; /* NULL: nobody waits for it */
 
-    char last_error[128];     /* why the last opening failed or the connection was lost: for error texts */
+    char last_error[128]; /* why the last opening failed or the connection was lost: for error texts
+                           */
 };
 
 void upstream_init(struct upstream *upstream, struct session *session, enum cluster_id cluster);
 /* Closes and forgets everything; requests that await this upstream must have been settled. */
 void upstream_fini(struct upstream *upstream);
 
-/* Begins to open with the session's stored STARTUP. The outcome comes by session_on_upstream_started or _failed. */
+/* Begins to open with the session's stored STARTUP. The outcome comes by
+ * session_on_upstream_started or _failed. */
 void upstream_open(struct upstream *upstream);
 /* Sends an AUTH_RESPONSE with this token (data NULL: a null token). */
 void upstream_authenticate(struct upstream *upstream, struct cql_span token);
-/* From STARTED, with a READY or AUTHENTICATE answer: the proxy finishes the handshake with the session's token for this
- * cluster. The outcome comes by session_on_upstream_ready or session_on_upstream_refused. */
+/* From STARTED, with a READY or AUTHENTICATE answer: the proxy finishes the handshake with the
+ * session's token for this cluster. The outcome comes by session_on_upstream_ready or
+ * session_on_upstream_refused. */
 void upstream_finish_handshake(struct upstream *upstream);
 /* The handshake is over: carry requests. */
 void upstream_become_ready(struct upstream *upstream);
 
-/* The connection is unusable: requests that await it are settled as lost, and it is reopened if the session is ready. reason
- * is a word or a short text. */
+/* The connection is unusable: requests that await it are settled as lost, and it is reopened if the
+ * session is ready. reason is a word or a short text. */
 void upstream_lose(struct upstream *upstream, const char *reason);
 
 /* The deadline has come. */
 void upstream_on_deadline(struct upstream *upstream);
-/* Sends the proxy's own OPTIONS when nothing has been heard for an interval, and gives up on a silent node. */
+/* Sends the proxy's own OPTIONS when nothing has been heard for an interval, and gives up on a
+ * silent node. */
 void upstream_survey(struct upstream *upstream);
 
 /* "127.0.0.3:9042", or the cluster's name while none is chosen. */

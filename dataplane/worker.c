@@ -1,7 +1,8 @@
-/* Workers: the loop turn, accepting clients, time limits, and switching routing state between events. Each runs on its own thread;
- * other threads reach it by its mailbox only.
+/* Workers: the loop turn, accepting clients, time limits, and switching routing state between
+ * events. Each runs on its own thread; other threads reach it by its mailbox only.
  *
- *   turn: events (read, decode, route; only queue) → input kept over a pause → flush every dirty stream → expire → reap */
+ *   turn: events (read, decode, route; only queue) → input kept over a pause → flush every dirty
+ * stream → expire → reap */
 #include "dataplane/worker.h"
 
 #include <arpa/inet.h>
@@ -44,7 +45,8 @@ static void name_peer(char *text, size_t size, const struct sockaddr *address)
     }
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int length, void *context)
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
+                      int length, void *context)
 {
     struct worker *worker = context;
     char peer[64];
@@ -54,7 +56,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     int64_t clients = atomic_fetch_add(&worker->shared->clients, 1);
     name_peer(peer, sizeof peer, address);
     if (clients >= limit)
-        LOG_WARN("client_refused", "client=%s reason=over_client_limit limit=%lld", peer, (long long)limit);
+        LOG_WARN("client_refused", "client=%s reason=over_client_limit limit=%lld", peer,
+                 (long long)limit);
     if (clients >= limit + REFUSED_MAX) {
         atomic_fetch_sub(&worker->shared->clients, 1);
         metrics_add(worker->metrics, METRIC_CLOSED_OVER_LIMIT, 1);
@@ -71,7 +74,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 static void on_accept_error(struct evconnlistener *listener, void *context)
 {
     struct worker *worker = context;
-    LOG_ERROR("accept_failed", "worker=%u reason=\"%s\"", worker->index, strerror(EVUTIL_SOCKET_ERROR()));
+    LOG_ERROR("accept_failed", "worker=%u reason=\"%s\"", worker->index,
+              strerror(EVUTIL_SOCKET_ERROR()));
     evconnlistener_disable(listener);
     worker_keep_ticking(worker);
 }
@@ -153,9 +157,11 @@ static void check_drained(struct worker *worker)
     if (!worker->is_draining)
         return;
     if (worker_now(worker) >= worker->drain_deadline_ns) {
-        for (struct list *node = worker->sessions.next, *next; node != &worker->sessions; node = next) {
+        for (struct list *node = worker->sessions.next, *next; node != &worker->sessions;
+             node = next) {
             next = node->next;
-            session_close(CONTAINER_OF(node, struct session, link), CLOSE_DRAINED, "drain time is over");
+            session_close(CONTAINER_OF(node, struct session, link), CLOSE_DRAINED,
+                          "drain time is over");
         }
         reap(worker);
     }
@@ -198,7 +204,8 @@ static void run_snapshot_message(struct mailbox_message *message, void *owner)
     free(switching);
 }
 
-void worker_switch_snapshot(struct worker *worker, struct snapshot *snapshot, void (*done)(void *context), void *context)
+void worker_switch_snapshot(struct worker *worker, struct snapshot *snapshot,
+                            void (*done)(void *context), void *context)
 {
     struct snapshot_message *switching = malloc(sizeof *switching);
     CHECK(switching != NULL);
@@ -223,7 +230,8 @@ static void run_topology_message(struct mailbox_message *message, void *owner)
     enum cluster_id cluster = switching->topology->cluster;
     topology_put(worker->topologies[cluster]);
     worker->topologies[cluster] = switching->topology;
-    supported_build(worker->topologies[CLUSTER_ORIGIN], worker->topologies[CLUSTER_TARGET], &worker->supported);
+    supported_build(worker->topologies[CLUSTER_ORIGIN], worker->topologies[CLUSTER_TARGET],
+                    &worker->supported);
     free(switching);
 }
 
@@ -244,8 +252,9 @@ static void run_drain_message(struct mailbox_message *message, void *owner)
     free(message);
     worker->loop.now_ns = clock_now_ns();
     worker->is_draining = true;
-    worker->drain_deadline_ns =
-        worker_now(worker) + (uint64_t)worker->config->request_timeout_ms * NS_PER_MS + 2 * NS_PER_S;
+    worker->drain_deadline_ns = worker_now(worker) +
+                                (uint64_t)worker->config->request_timeout_ms * NS_PER_MS +
+                                2 * NS_PER_S;
     evconnlistener_free(worker->listener);
     worker->listener = NULL;
     worker_keep_ticking(worker);
@@ -269,13 +278,15 @@ static bool read_address(const struct config *config, struct sockaddr_storage *a
 {
     char text[160];
     bool is_ipv6 = strchr(config->query_address, ':') != NULL;
-    snprintf(text, sizeof text, is_ipv6 ? "[%s]:%d" : "%s:%d", config->query_address, config->query_port);
+    snprintf(text, sizeof text, is_ipv6 ? "[%s]:%d" : "%s:%d", config->query_address,
+             config->query_port);
     *length = (int)sizeof *address;
     return evutil_parse_sockaddr_port(text, (struct sockaddr *)address, length) == 0;
 }
 
-bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned index, struct snapshot *snapshot,
-                 struct topology *const topologies[CLUSTER_COUNT], struct dynbuf *error)
+bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned index,
+                 struct snapshot *snapshot, struct topology *const topologies[CLUSTER_COUNT],
+                 struct dynbuf *error)
 {
     struct sockaddr_storage address = {0};
     int length;
@@ -288,7 +299,8 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     if (worker->base == NULL || !stream_loop_init(&worker->loop, worker->base, LARGE_BYTES_MAX) ||
         (worker->mailbox = mailbox_new(worker->base, worker)) == NULL ||
         (worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker)) == NULL) {
-        dynbuf_printf(error, "worker %u could not be made: out of memory or file descriptors", index);
+        dynbuf_printf(error, "worker %u could not be made: out of memory or file descriptors",
+                      index);
         return false;
     }
     list_init(&worker->sessions);
@@ -306,12 +318,13 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
         worker->topologies[i] = topology_get(topologies[i]);
     supported_build(topologies[CLUSTER_ORIGIN], topologies[CLUSTER_TARGET], &worker->supported);
     if (!read_address(worker->config, &address, &length)) {
-        dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is not an IP address", worker->config->query_address);
+        dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is not an IP address",
+                      worker->config->query_address);
         return false;
     }
     worker->listener = evconnlistener_new_bind(worker->base, on_accept, worker,
-                                               LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE |
-                                                   LEV_OPT_REUSEABLE_PORT,
+                                               LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+                                                   LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT,
                                                1024, (struct sockaddr *)&address, length);
     if (worker->listener == NULL) {
         dynbuf_printf(error, "cannot listen on PROXY_QUERY_ADDRESS=%s PROXY_QUERY_PORT=%d: %s",

@@ -1,5 +1,6 @@
-/* A worker: one thread with its own event_base, listener (SO_REUSEPORT), buffers, counters and clients. Nothing in it is
- * shared but what this header names; everything else reaches it through its mailbox. */
+/* A worker: one thread with its own event_base, listener (SO_REUSEPORT), buffers, counters and
+ * clients. Nothing in it is shared but what this header names; everything else reaches it through
+ * its mailbox. */
 #pragma once
 
 #include <pthread.h>
@@ -24,8 +25,8 @@ struct worker_shared {
     const struct config *config;
     const struct virtual_hosts *virtual_hosts;
     struct prepared_registry *prepared;
-    _Atomic int64_t clients;                      /* connections open now, those being refused included */
-    _Atomic uint32_t next_node[CLUSTER_COUNT];    /* round robin over assigned nodes, process-wide */
+    _Atomic int64_t clients; /* connections open now, those being refused included */
+    _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
 };
 
 struct worker {
@@ -43,9 +44,10 @@ struct worker {
 
     struct stream_loop loop;
     struct list sessions;
-    struct list watched;   /* upstreams with a step that may time out or wait for a retry */
-    struct list deadlines; /* requests awaiting an answer, oldest first: one timeout value, one FIFO */
-    struct list doomed;    /* sessions to free at the end of the turn */
+    struct list watched; /* upstreams with a step that may time out or wait for a retry */
+    struct list
+        deadlines;      /* requests awaiting an answer, oldest first: one timeout value, one FIFO */
+    struct list doomed; /* sessions to free at the end of the turn */
     uint64_t next_survey_ns;
     uint64_t drain_deadline_ns;
 
@@ -59,11 +61,11 @@ struct worker {
     struct dynbuf id_uses;   /* dispatch.c: prepared ids of the BATCH at hand */
 };
 
-/* Makes the worker and its listener on PROXY_QUERY_ADDRESS:PROXY_QUERY_PORT. The snapshot and both topologies are taken by reference.
- * false: *error says what failed. */
+/* Makes the worker and its listener on PROXY_QUERY_ADDRESS:PROXY_QUERY_PORT. The snapshot and both
+ * topologies are taken by reference. false: *error says what failed. */
 MUST_CHECK bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned index,
-                            struct snapshot *snapshot, struct topology *const topologies[CLUSTER_COUNT],
-                            struct dynbuf *error);
+                            struct snapshot *snapshot,
+                            struct topology *const topologies[CLUSTER_COUNT], struct dynbuf *error);
 /* Starts the thread. */
 MUST_CHECK bool worker_start(struct worker *worker);
 /* Asks the thread to stop accepting, finish what is in flight and end; then worker_join. */
@@ -72,7 +74,8 @@ void worker_join(struct worker *worker);
 void worker_fini(struct worker *worker);
 
 /* Hands the worker a new snapshot; done runs on the worker's thread after it has switched. */
-void worker_switch_snapshot(struct worker *worker, struct snapshot *snapshot, void (*done)(void *context), void *context);
+void worker_switch_snapshot(struct worker *worker, struct snapshot *snapshot,
+                            void (*done)(void *context), void *context);
 void worker_switch_topology(struct worker *worker, struct topology *topology);
 
 /* For sessions: makes sure the periodic tick runs. */

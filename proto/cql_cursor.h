@@ -1,7 +1,9 @@
-/* Bounded reading of CQL notations ([short], [string], [bytes], …: native protocol v4, section 3) from bytes that may lie.
+/* Bounded reading of CQL notations ([short], [string], [bytes], …: native protocol v4, section 3)
+ * from bytes that may lie.
  *
- * A cursor walks a borrowed byte range. A read past the end sets failed and yields zeros; every later read then yields
- * zeros too, so a decoder reads a whole structure and tests failed once at the end. Nothing is copied or allocated. */
+ * A cursor walks a borrowed byte range. A read past the end sets failed and yields zeros; every
+ * later read then yields zeros too, so a decoder reads a whole structure and tests failed once at
+ * the end. Nothing is copied or allocated. */
 #pragma once
 
 #include <stdbool.h>
@@ -104,7 +106,8 @@ static inline struct cql_span cql_read_long_string(struct cql_cursor *cursor)
     return (struct cql_span){data, data == NULL ? 0 : (size_t)length};
 }
 
-/* [bytes] and [value]: a negative [int] length is null (or "not set") and yields data == NULL without failing. */
+/* [bytes] and [value]: a negative [int] length is null (or "not set") and yields data == NULL
+ * without failing. */
 static inline struct cql_span cql_read_bytes(struct cql_cursor *cursor)
 {
     int32_t length = cql_read_i32(cursor);

@@ -5,7 +5,8 @@ static const struct {
     const char *name;
     bool is_known, is_request;
 } opcodes[256] = {
-#define CQL_OPCODE(symbol, code, text, request) [code] = {.name = text, .is_known = true, .is_request = request},
+#define CQL_OPCODE(symbol, code, text, request)                                                    \
+    [code] = {.name = text, .is_known = true, .is_request = request},
 #include "proto/cql_opcodes.def"
 #undef CQL_OPCODE
 };

@@ -1,4 +1,5 @@
-/* The CQL frame header of protocol v3 and v4 (native protocol specification, section 2): nine bytes.
+/* The CQL frame header of protocol v3 and v4 (native protocol specification, section 2): nine
+ * bytes.
  *
  *   version/direction u8 | flags u8 | stream i16 | opcode u8 | body length i32 */
 #pragma once
@@ -9,12 +10,13 @@
 
 #include "proto/cql_cursor.h"
 
-#define CQL_HEADER_BYTES   9
-#define CQL_VERSION_MIN    3
-#define CQL_VERSION_MAX    4
-#define CQL_RESPONSE_BIT   0x80
+#define CQL_HEADER_BYTES 9
+#define CQL_VERSION_MIN  3
+#define CQL_VERSION_MAX  4
+#define CQL_RESPONSE_BIT 0x80
 
-/* Largest frame either side may announce: native_transport_max_frame_size of Cassandra 3.11 (256 MB). */
+/* Largest frame either side may announce: native_transport_max_frame_size of Cassandra 3.11 (256
+ * MB). */
 #define CQL_FRAME_BODY_MAX (256u * 1024 * 1024)
 
 enum cql_flag {

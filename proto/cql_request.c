@@ -14,8 +14,8 @@ static struct cql_cursor open_body(struct cql_header header, const uint8_t *body
     return cursor;
 }
 
-bool cql_read_query(struct cql_header header, const uint8_t *body, struct cql_statement_request *request,
-                    const char **reason)
+bool cql_read_query(struct cql_header header, const uint8_t *body,
+                    struct cql_statement_request *request, const char **reason)
 {
     struct cql_cursor cursor = open_body(header, body);
     *request = (struct cql_statement_request){.text = cql_read_long_string(&cursor)};
@@ -26,8 +26,8 @@ bool cql_read_query(struct cql_header header, const uint8_t *body, struct cql_st
     return !cursor.failed;
 }
 
-bool cql_read_prepare(struct cql_header header, const uint8_t *body, struct cql_statement_request *request,
-                      const char **reason)
+bool cql_read_prepare(struct cql_header header, const uint8_t *body,
+                      struct cql_statement_request *request, const char **reason)
 {
     struct cql_cursor cursor = open_body(header, body);
     *request = (struct cql_statement_request){.text = cql_read_long_string(&cursor)};
@@ -35,8 +35,8 @@ bool cql_read_prepare(struct cql_header header, const uint8_t *body, struct cql_
     return !cursor.failed;
 }
 
-bool cql_read_execute(struct cql_header header, const uint8_t *body, struct cql_statement_request *request,
-                      const char **reason)
+bool cql_read_execute(struct cql_header header, const uint8_t *body,
+                      struct cql_statement_request *request, const char **reason)
 {
     struct cql_cursor cursor = open_body(header, body);
     *request = (struct cql_statement_request){.id = cql_read_string(&cursor)};
@@ -44,11 +44,13 @@ bool cql_read_execute(struct cql_header header, const uint8_t *body, struct cql_
     request->consistency = cql_read_u16(&cursor);
     request->flags = cql_read_u8(&cursor);
     request->rest = cursor;
-    *reason = "EXECUTE body ends before the statement id, the consistency and the flags are complete";
+    *reason =
+        "EXECUTE body ends before the statement id, the consistency and the flags are complete";
     return !cursor.failed;
 }
 
-bool cql_read_value(struct cql_cursor *rest, uint8_t flags, struct cql_span *name, struct cql_span *value)
+bool cql_read_value(struct cql_cursor *rest, uint8_t flags, struct cql_span *name,
+                    struct cql_span *value)
 {
     *name = (struct cql_span){NULL, 0};
     if ((flags & CQL_QUERY_NAMES) != 0)
@@ -58,7 +60,8 @@ bool cql_read_value(struct cql_cursor *rest, uint8_t flags, struct cql_span *nam
 }
 
 bool cql_read_batch(struct cql_header header, const uint8_t *body, struct cql_batch *batch,
-                    bool (*visit)(void *context, const struct cql_batch_child *child), void *context, const char **reason)
+                    bool (*visit)(void *context, const struct cql_batch_child *child),
+                    void *context, const char **reason)
 {
     struct cql_cursor cursor = open_body(header, body);
     *reason = "BATCH body ends before its statements, values and consistency are complete";

@@ -1,5 +1,5 @@
-/* The few parts of request bodies that routing needs (native protocol v3 and v4, section 4.1). Everything else is forwarded
- * unread. Spans borrow the body. */
+/* The few parts of request bodies that routing needs (native protocol v3 and v4, section 4.1).
+ * Everything else is forwarded unread. Spans borrow the body. */
 #pragma once
 
 #include "common/check.h"
@@ -29,15 +29,17 @@ struct cql_statement_request { /* QUERY, PREPARE, EXECUTE */
 };
 
 /* false: the body breaks the protocol; *reason says where. */
-MUST_CHECK bool cql_read_query(struct cql_header header, const uint8_t *body, struct cql_statement_request *request,
-                               const char **reason);
-MUST_CHECK bool cql_read_prepare(struct cql_header header, const uint8_t *body, struct cql_statement_request *request,
-                                 const char **reason);
-MUST_CHECK bool cql_read_execute(struct cql_header header, const uint8_t *body, struct cql_statement_request *request,
-                                 const char **reason);
+MUST_CHECK bool cql_read_query(struct cql_header header, const uint8_t *body,
+                               struct cql_statement_request *request, const char **reason);
+MUST_CHECK bool cql_read_prepare(struct cql_header header, const uint8_t *body,
+                                 struct cql_statement_request *request, const char **reason);
+MUST_CHECK bool cql_read_execute(struct cql_header header, const uint8_t *body,
+                                 struct cql_statement_request *request, const char **reason);
 
-/* A value of a QUERY or EXECUTE: name.data is NULL where values are positional. value.data is NULL for null and unset. */
-MUST_CHECK bool cql_read_value(struct cql_cursor *rest, uint8_t flags, struct cql_span *name, struct cql_span *value);
+/* A value of a QUERY or EXECUTE: name.data is NULL where values are positional. value.data is NULL
+ * for null and unset. */
+MUST_CHECK bool cql_read_value(struct cql_cursor *rest, uint8_t flags, struct cql_span *name,
+                               struct cql_span *value);
 
 /* One child of a BATCH, as the walk meets it. */
 struct cql_batch_child {
@@ -52,15 +54,16 @@ struct cql_batch {
     uint16_t consistency;
 };
 
-/* Walks a BATCH; visit is called for each child and may stop the walk by returning false. false when the body breaks the
- * protocol (*reason) or visit stopped (*reason NULL). */
-MUST_CHECK bool cql_read_batch(struct cql_header header, const uint8_t *body, struct cql_batch *batch,
-                               bool (*visit)(void *context, const struct cql_batch_child *child), void *context,
-                               const char **reason);
+/* Walks a BATCH; visit is called for each child and may stop the walk by returning false. false
+ * when the body breaks the protocol (*reason) or visit stopped (*reason NULL). */
+MUST_CHECK bool cql_read_batch(struct cql_header header, const uint8_t *body,
+                               struct cql_batch *batch,
+                               bool (*visit)(void *context, const struct cql_batch_child *child),
+                               void *context, const char **reason);
 
 /* STARTUP's COMPRESSION option; data NULL when absent. false: the body is no [string map]. */
 MUST_CHECK bool cql_read_startup(const uint8_t *body, size_t length, struct cql_span *compression);
 
 /* A PLAIN token (RFC 4616) split at its NULs. false: it is none. Spans borrow token. */
-MUST_CHECK bool cql_read_plain_token(struct cql_span token, struct cql_span *authzid, struct cql_span *user,
-                                     struct cql_span *password);
+MUST_CHECK bool cql_read_plain_token(struct cql_span token, struct cql_span *authzid,
+                                     struct cql_span *user, struct cql_span *password);

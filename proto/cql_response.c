@@ -22,8 +22,8 @@ struct cql_cursor cql_open_response(struct cql_header header, const uint8_t *bod
 const char *cql_error_name(int32_t code)
 {
     switch (code) {
-#define CQL_ERROR(symbol, number, name, node_error)                                                                    \
-    case number:                                                                                                       \
+#define CQL_ERROR(symbol, number, name, node_error)                                                \
+    case number:                                                                                   \
         return name;
 #include "proto/cql_errors.def"
 #undef CQL_ERROR
@@ -34,8 +34,9 @@ const char *cql_error_name(int32_t code)
 
 const char *cql_consistency_name(uint16_t consistency)
 {
-    static const char *const names[] = {"ANY",         "ONE",          "TWO",    "THREE",        "QUORUM",   "ALL",
-                                        "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE"};
+    static const char *const names[] = {"ANY",    "ONE",          "TWO",          "THREE",
+                                        "QUORUM", "ALL",          "LOCAL_QUORUM", "EACH_QUORUM",
+                                        "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE"};
     return consistency < ARRAY_COUNT(names) ? names[consistency] : "UNKNOWN";
 }
 

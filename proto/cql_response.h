@@ -1,4 +1,5 @@
-/* Response bodies (native protocol v3 and v4, section 4.2): the few parts the proxy reads, and the frames it makes itself. */
+/* Response bodies (native protocol v3 and v4, section 4.2): the few parts the proxy reads, and the
+ * frames it makes itself. */
 #pragma once
 
 #include "common/check.h"
@@ -20,9 +21,11 @@ enum cql_result_kind {
     CQL_RESULT_SCHEMA_CHANGE = 5,
 };
 
-#define CQL_ID_MAX 64 /* prepared ids are 16 bytes in every Cassandra; more than this is refused */
+#define CQL_ID_MAX 64 /* prepared ids are 16 bytes in every Cassandra; more than this is refused   \
+                       */
 
-/* The body after what the flags put in front of it: tracing id, warnings, custom payload (section 2.2). */
+/* The body after what the flags put in front of it: tracing id, warnings, custom payload
+ * (section 2.2). */
 struct cql_cursor cql_open_response(struct cql_header header, const uint8_t *body);
 
 /* "SERVER_ERROR", or "UNKNOWN". */

@@ -1,5 +1,6 @@
-/* RESULT/Rows bodies (native protocol v4, section 4.2.5.2) as a table of borrowed cells, and back. Used for the few results
- * the proxy itself reads or makes (system tables); rows that are only forwarded are never decoded. */
+/* RESULT/Rows bodies (native protocol v4, section 4.2.5.2) as a table of borrowed cells, and back.
+ * Used for the few results the proxy itself reads or makes (system tables); rows that are only
+ * forwarded are never decoded. */
 #pragma once
 
 #include "common/check.h"
@@ -10,7 +11,7 @@ struct cql_column {
     struct cql_span keyspace; /* borrowed */
     struct cql_span table;
     struct cql_span name;
-    struct cql_span type;     /* the [option] bytes, exactly as on the wire */
+    struct cql_span type; /* the [option] bytes, exactly as on the wire */
 };
 
 struct cql_rows {
@@ -20,9 +21,10 @@ struct cql_rows {
     struct cql_span *cells;     /* row_count * column_count, row by row, heap; data NULL = null */
 };
 
-/* Decodes the body of a RESULT frame of kind Rows (body starts at the [int] kind; tracing id, warnings and payload already
- * skipped). false when the bytes are not such a result. The cells borrow body, which must outlive rows. Counts are checked
- * against the bytes at hand before anything is allocated. */
+/* Decodes the body of a RESULT frame of kind Rows (body starts at the [int] kind; tracing id,
+ * warnings and payload already skipped). false when the bytes are not such a result. The cells
+ * borrow body, which must outlive rows. Counts are checked against the bytes at hand before
+ * anything is allocated. */
 MUST_CHECK bool cql_rows_decode(const uint8_t *body, size_t length, struct cql_rows *rows);
 void cql_rows_fini(struct cql_rows *rows);
 
