@@ -1,0 +1,90 @@
+/* What can be read: data planes, audit log, metrics, health. On civetweb's threads; changes
+ * nothing. */
+#include "common/json.h"
+#include "common/promtext.h"
+#include "controlplane/http.h"
+#include "controlplane/metrics.h"
+
+#define AUDIT_LIMIT     50
+#define AUDIT_LIMIT_MAX 1000
+
+void api_get_dataplanes(const struct http_request *request, struct http_response *response)
+{
+    struct json_writer writer;
+    struct routing_state state;
+    store_read(plane_store(request->plane), &state);
+    json_writer_init(&writer, &response->body);
+    json_begin_object(&writer);
+    json_put_u64(&writer, "revision", state.revision);
+    json_put_string(&writer, "store_id", state.store_id);
+    json_write_name(&writer, "dataplanes");
+    fleet_write(plane_fleet(request->plane), &state, &writer);
+    json_end_object(&writer);
+}
+
+void api_get_audit(const struct http_request *request, struct http_response *response)
+{
+    struct json_writer writer;
+    unsigned long long limit, before;
+    char error[256];
+    if (!http_query_number(request, "limit", 1, AUDIT_LIMIT_MAX, AUDIT_LIMIT, &limit)) {
+        http_problem(response, 400, "limit must be a number from 1 to 1000", NULL);
+        return;
+    }
+    if (!http_query_number(request, "before", 1, INT64_MAX, 0, &before)) {
+        http_problem(response, 400, "before must be the id of an entry", NULL);
+        return;
+    }
+    json_writer_init(&writer, &response->body);
+    json_begin_object(&writer);
+    json_write_name(&writer, "entries");
+    json_begin_array(&writer);
+    if (!store_write_audit(plane_store(request->plane), (unsigned)limit, before, &writer, error,
+                           sizeof error)) {
+        http_problem(response, 500, error, NULL);
+        return;
+    }
+    json_end_array(&writer);
+    json_end_object(&writer);
+}
+
+void api_get_metrics(const struct http_request *request, struct http_response *response)
+{
+    struct routing_state state;
+    struct fleet_summary summary;
+    store_read(plane_store(request->plane), &state);
+    fleet_summary(plane_fleet(request->plane), &state, &summary);
+    control_metrics_set(CONTROL_METRIC_DATAPLANES_CONNECTED, summary.connected);
+    control_metrics_set(CONTROL_METRIC_DATAPLANES_DISCONNECTED, summary.disconnected);
+    control_metrics_set(CONTROL_METRIC_DATAPLANES_IN_SYNC, summary.in_sync);
+    control_metrics_set(CONTROL_METRIC_ROUTING_REVISION, (int64_t)state.revision);
+    control_metrics_set(CONTROL_METRIC_FORWARD_READS, state.forward_reads_to_target);
+    control_metrics_set(CONTROL_METRIC_FORWARD_SYSTEM_QUERIES,
+                        state.forward_system_queries_to_target);
+    response->content_type = PROMTEXT_CONTENT_TYPE;
+    control_metrics_render(&response->body);
+}
+
+void api_get_liveness(const struct http_request *request, struct http_response *response)
+{
+    (void)request;
+    dynbuf_append_text(&response->body, "{\"status\":\"UP\"}");
+}
+
+void api_get_readiness(const struct http_request *request, struct http_response *response)
+{
+    struct routing_state state;
+    struct fleet_summary summary;
+    struct json_writer writer;
+    bool is_up = !plane_is_closing(request->plane);
+    store_read(plane_store(request->plane), &state);
+    fleet_summary(plane_fleet(request->plane), &state, &summary);
+    response->status = is_up ? 200 : 503;
+    json_writer_init(&writer, &response->body);
+    json_begin_object(&writer);
+    json_put_string(&writer, "status", is_up ? "UP" : "STOPPING");
+    json_put_u64(&writer, "revision", state.revision);
+    json_put_u64(&writer, "dataplanes_connected", summary.connected);
+    json_put_u64(&writer, "dataplanes_in_sync", summary.in_sync);
+    json_end_object(&writer);
+}

@@ -1,0 +1,390 @@
+/* The table of data planes behind one mutex; a condition variable wakes whoever waits for ACKs. Any
+ * thread; never does I/O. */
+#include "controlplane/fleet.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/list.h"
+
+struct dataplane {
+    struct list node;    /* in order of arrival; the disconnected in order of leaving */
+    uint64_t connection; /* 0: disconnected */
+    struct ctl_hello hello;
+    char store_id[64]; /* in force there */
+    char digest[CTL_DIGEST_HEX + 1];
+    uint64_t revision;
+    uint64_t answered_nonce; /* newest it answered on this connection; 0: none */
+    bool is_refusing;        /* that answer was a NACK */
+    int64_t connected_ms, disconnected_ms, seen_ms;
+    bool has_error;
+    int64_t error_ms;
+    char error_reason[64];
+    char error_detail[256];
+    uint64_t apply_us; /* of the last ACK */
+    bool has_stats;
+    int64_t stats_ms;
+    struct ctl_stats stats;
+};
+
+struct fleet {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct list dataplanes;
+    unsigned connected, disconnected;
+    bool closed;
+};
+
+struct fleet *fleet_new(void)
+{
+    struct fleet *fleet = calloc(1, sizeof *fleet);
+    pthread_condattr_t attributes;
+    CHECK(fleet != NULL);
+    list_init(&fleet->dataplanes);
+    pthread_mutex_init(&fleet->mutex, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&fleet->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return fleet;
+}
+
+void fleet_free(struct fleet *fleet)
+{
+    struct list *node;
+    if (fleet == NULL)
+        return;
+    while ((node = list_take_first(&fleet->dataplanes)) != NULL)
+        free(CONTAINER_OF(node, struct dataplane, node));
+    pthread_cond_destroy(&fleet->changed);
+    pthread_mutex_destroy(&fleet->mutex);
+    free(fleet);
+}
+
+static void lock(struct fleet *fleet)
+{
+    pthread_mutex_lock(&fleet->mutex);
+}
+
+static void unlock(struct fleet *fleet)
+{
+    pthread_mutex_unlock(&fleet->mutex);
+}
+
+static void unlock_changed(struct fleet *fleet)
+{
+    pthread_cond_broadcast(&fleet->changed);
+    pthread_mutex_unlock(&fleet->mutex);
+}
+
+void fleet_close(struct fleet *fleet)
+{
+    lock(fleet);
+    fleet->closed = true;
+    unlock_changed(fleet);
+}
+
+static struct dataplane *first(struct fleet *fleet)
+{
+    struct list *node = list_first(&fleet->dataplanes);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct dataplane, node);
+}
+
+static struct dataplane *after(struct fleet *fleet, struct dataplane *dataplane)
+{
+    struct list *node = dataplane->node.next;
+    return node == &fleet->dataplanes ? NULL : CONTAINER_OF(node, struct dataplane, node);
+}
+
+#define FOR_EACH(fleet, each)                                                                      \
+    for (struct dataplane *each = first(fleet); each != NULL; each = after(fleet, each))
+
+static struct dataplane *find(struct fleet *fleet, uint64_t connection)
+{
+    FOR_EACH(fleet, dataplane)
+    if (dataplane->connection == connection && connection != 0)
+        return dataplane;
+    return NULL;
+}
+
+static void forget(struct fleet *fleet, struct dataplane *dataplane)
+{
+    list_remove(&dataplane->node);
+    fleet->disconnected--;
+    free(dataplane);
+}
+
+/* The entry a HELLO continues: the same process, or the same place after a restart. */
+static struct dataplane *find_predecessor(struct fleet *fleet, const struct ctl_hello *hello)
+{
+    FOR_EACH(fleet, dataplane)
+    if (strcmp(dataplane->hello.instance, hello->instance) == 0)
+        return dataplane;
+    FOR_EACH(fleet, dataplane)
+    if (dataplane->connection == 0 && strcmp(dataplane->hello.address, hello->address) == 0)
+        return dataplane;
+    return NULL;
+}
+
+bool fleet_connect(struct fleet *fleet, uint64_t connection, const struct ctl_hello *hello,
+                   uint64_t *replaced)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find_predecessor(fleet, hello);
+    *replaced = dataplane == NULL ? 0 : dataplane->connection;
+    if (*replaced == 0 && fleet->connected == FLEET_CONNECTED_MAX) {
+        unlock(fleet);
+        return false;
+    }
+    if (dataplane == NULL) {
+        dataplane = calloc(1, sizeof *dataplane);
+        CHECK(dataplane != NULL);
+        list_append(&fleet->dataplanes, &dataplane->node);
+        fleet->connected++;
+    } else if (*replaced == 0) {
+        fleet->disconnected--;
+        fleet->connected++;
+    }
+    if (strcmp(dataplane->hello.instance, hello->instance) !=
+        0) { /* new, or a new process in an old one's place */
+        struct list node = dataplane->node;
+        *dataplane = (struct dataplane){.node = node};
+    }
+    dataplane->connection = connection;
+    dataplane->hello = *hello;
+    dataplane->revision = hello->applied_revision;
+    memcpy(dataplane->store_id, hello->applied_store_id, sizeof dataplane->store_id);
+    memcpy(dataplane->digest, hello->applied_digest, sizeof dataplane->digest);
+    dataplane->answered_nonce = 0;
+    dataplane->is_refusing = false;
+    dataplane->connected_ms = dataplane->seen_ms = clock_wall_ms();
+    unlock_changed(fleet);
+    return true;
+}
+
+static void set_error(struct dataplane *dataplane, const char *reason, const char *detail)
+{
+    dataplane->has_error = true;
+    dataplane->error_ms = clock_wall_ms();
+    snprintf(dataplane->error_reason, sizeof dataplane->error_reason, "%s", reason);
+    snprintf(dataplane->error_detail, sizeof dataplane->error_detail, "%s", detail);
+}
+
+void fleet_disconnect(struct fleet *fleet, uint64_t connection, const char *reason)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find(fleet, connection);
+    if (dataplane != NULL) {
+        dataplane->connection = 0;
+        dataplane->disconnected_ms = clock_wall_ms();
+        set_error(dataplane, "disconnected", reason);
+        fleet->connected--;
+        fleet->disconnected++;
+        /* To the end: the first disconnected entry is then the longest gone. */
+        list_remove(&dataplane->node);
+        list_append(&fleet->dataplanes, &dataplane->node);
+        if (fleet->disconnected > FLEET_DISCONNECTED_MAX) {
+            FOR_EACH(fleet, oldest)
+            {
+                if (oldest->connection == 0) {
+                    forget(fleet, oldest);
+                    break;
+                }
+            }
+        }
+    }
+    unlock_changed(fleet);
+}
+
+bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find(fleet, connection);
+    if (dataplane != NULL) {
+        memcpy(dataplane->store_id, ack->store_id, sizeof dataplane->store_id);
+        memcpy(dataplane->digest, ack->digest, sizeof dataplane->digest);
+        dataplane->revision = ack->revision;
+        dataplane->answered_nonce = ack->nonce;
+        dataplane->is_refusing = false;
+        dataplane->apply_us = ack->elapsed_us;
+        dataplane->seen_ms = clock_wall_ms();
+        dataplane->has_error = false;
+    }
+    unlock_changed(fleet);
+    return dataplane != NULL;
+}
+
+bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack *nack)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find(fleet, connection);
+    if (dataplane != NULL) {
+        memcpy(dataplane->store_id, nack->store_id, sizeof dataplane->store_id);
+        memcpy(dataplane->digest, nack->digest, sizeof dataplane->digest);
+        dataplane->revision = nack->revision;
+        dataplane->seen_ms = clock_wall_ms();
+        dataplane->answered_nonce = nack->nonce;
+        dataplane->is_refusing = true;
+        set_error(dataplane, nack->reason, nack->detail);
+    }
+    unlock_changed(fleet);
+    return dataplane != NULL;
+}
+
+void fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find(fleet, connection);
+    if (dataplane != NULL) {
+        dataplane->stats = *stats;
+        dataplane->has_stats = true;
+        dataplane->stats_ms = dataplane->seen_ms = clock_wall_ms();
+    }
+    unlock(fleet);
+}
+
+static bool is_pending(const struct dataplane *dataplane, uint64_t nonce)
+{
+    return dataplane->connection != 0 &&
+           (dataplane->answered_nonce < nonce || dataplane->is_refusing);
+}
+
+static bool is_in_sync(const struct dataplane *dataplane, const struct routing_state *state)
+{
+    return strcmp(dataplane->store_id, state->store_id) == 0 &&
+           dataplane->revision == state->revision && !dataplane->is_refusing;
+}
+
+bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms)
+{
+    uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
+    struct timespec end = {.tv_sec = (time_t)(end_ns / NS_PER_S),
+                           .tv_nsec = (long)(end_ns % NS_PER_S)};
+    bool all = false;
+    lock(fleet);
+    for (;;) {
+        bool waiting = false;
+        all = true;
+        FOR_EACH(fleet, dataplane)
+        {
+            if (!is_pending(dataplane, nonce))
+                continue;
+            all = false;
+            waiting = waiting || dataplane->answered_nonce < nonce;
+        }
+        if (!waiting || fleet->closed)
+            break;
+        if (pthread_cond_timedwait(&fleet->changed, &fleet->mutex, &end) == ETIMEDOUT)
+            break;
+    }
+    unlock(fleet);
+    return all;
+}
+
+void fleet_summary(struct fleet *fleet, const struct routing_state *state,
+                   struct fleet_summary *summary)
+{
+    lock(fleet);
+    *summary =
+        (struct fleet_summary){.connected = fleet->connected, .disconnected = fleet->disconnected};
+    FOR_EACH(fleet, dataplane)
+    if (dataplane->connection != 0 && is_in_sync(dataplane, state))
+        summary->in_sync++;
+    unlock(fleet);
+}
+
+static void write_one(const struct dataplane *dataplane, const struct routing_state *state,
+                      struct json_writer *writer)
+{
+    json_begin_object(writer);
+    json_put_string(writer, "id", dataplane->hello.instance);
+    json_put_string(writer, "address", dataplane->hello.address);
+    json_put_string(writer, "version", dataplane->hello.version);
+    json_put_u64(writer, "pid", dataplane->hello.pid);
+    json_put_bool(writer, "connected", dataplane->connection != 0);
+    json_put_u64(writer, "connection", dataplane->connection);
+    json_put_i64(writer, "connected_since_ms", dataplane->connected_ms);
+    json_write_name(writer, "disconnected_ms");
+    if (dataplane->connection == 0)
+        json_write_i64(writer, dataplane->disconnected_ms);
+    else
+        json_write_null(writer);
+    json_put_i64(writer, "last_seen_ms", dataplane->seen_ms);
+    json_put_string(writer, "applied_store_id", dataplane->store_id);
+    json_put_u64(writer, "applied_revision", dataplane->revision);
+    json_put_string(writer, "applied_digest", dataplane->digest);
+    json_put_bool(writer, "in_sync", is_in_sync(dataplane, state));
+    json_put_u64(writer, "apply_us", dataplane->apply_us);
+    json_write_name(writer, "last_error");
+    if (dataplane->has_error) {
+        json_begin_object(writer);
+        json_put_i64(writer, "time_ms", dataplane->error_ms);
+        json_put_string(writer, "reason", dataplane->error_reason);
+        json_put_string(writer, "detail", dataplane->error_detail);
+        json_end_object(writer);
+    } else {
+        json_write_null(writer);
+    }
+    json_write_name(writer, "stats");
+    if (dataplane->has_stats) {
+        json_begin_object(writer);
+        json_put_i64(writer, "time_ms", dataplane->stats_ms);
+        json_put_u64(writer, "reads_origin", dataplane->stats.reads_origin);
+        json_put_u64(writer, "reads_target", dataplane->stats.reads_target);
+        json_put_u64(writer, "writes", dataplane->stats.writes);
+        json_put_u64(writer, "failed_reads", dataplane->stats.failed_reads);
+        json_put_u64(writer, "failed_writes", dataplane->stats.failed_writes);
+        json_put_u64(writer, "client_connections", dataplane->stats.client_connections);
+        json_end_object(writer);
+    } else {
+        json_write_null(writer);
+    }
+    json_end_object(writer);
+}
+
+void fleet_write(struct fleet *fleet, const struct routing_state *state, struct json_writer *writer)
+{
+    lock(fleet);
+    json_begin_array(writer);
+    FOR_EACH(fleet, dataplane)
+    write_one(dataplane, state, writer);
+    json_end_array(writer);
+    unlock(fleet);
+}
+
+void fleet_write_pending(struct fleet *fleet, uint64_t nonce, struct json_writer *writer)
+{
+    lock(fleet);
+    json_begin_array(writer);
+    FOR_EACH(fleet, dataplane)
+    {
+        if (!is_pending(dataplane, nonce))
+            continue;
+        bool refused = dataplane->answered_nonce >= nonce;
+        json_begin_object(writer);
+        json_put_string(writer, "id", dataplane->hello.instance);
+        json_put_string(writer, "address", dataplane->hello.address);
+        json_put_u64(writer, "applied_revision", dataplane->revision);
+        json_put_string(writer, "reason", refused ? dataplane->error_reason : "no_answer");
+        json_put_string(writer, "detail",
+                        refused ? dataplane->error_detail : "has not acknowledged yet");
+        json_end_object(writer);
+    }
+    json_end_array(writer);
+    unlock(fleet);
+}
+
+bool fleet_write_one(struct fleet *fleet, uint64_t connection, const struct routing_state *state,
+                     struct json_writer *writer)
+{
+    lock(fleet);
+    const struct dataplane *dataplane = find(fleet, connection);
+    if (dataplane != NULL)
+        write_one(dataplane, state, writer);
+    unlock(fleet);
+    return dataplane != NULL;
+}

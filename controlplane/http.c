@@ -1,0 +1,470 @@
+/* civetweb's shell. One begin_request callback answers every path, so that none of the library's
+ * file, CGI, form, WebDAV or websocket code is ever reached; its TLS is never used. Runs on
+ * civetweb's threads. Must never trust a length, a path or a header, and never answer with the
+ * library's own error pages. */
+#include "controlplane/http.h"
+
+#include <civetweb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "controlplane/metrics.h"
+
+#define RESPONSE_MAX (8u * 1024u * 1024u)
+#define THREADS      "32"
+
+static const char security_headers[] =
+    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src "
+    "'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'\r\n"
+    "X-Content-Type-Options: nosniff\r\n"
+    "X-Frame-Options: DENY\r\n"
+    "Referrer-Policy: no-referrer\r\n"
+    "Cross-Origin-Opener-Policy: same-origin\r\n"
+    "Cross-Origin-Resource-Policy: same-origin\r\n"
+    "Permissions-Policy: camera=(), geolocation=(), microphone=()\r\n";
+
+struct http {
+    struct mg_context *context;
+    struct plane *plane;
+    atomic_uint streams;
+    int port;
+};
+
+struct http_exchange {
+    struct http *http;
+    struct mg_connection *connection;
+    const struct mg_request_info *info;
+};
+
+static const struct {
+    const char *method;
+    const char *path;
+    http_handler handler;
+} routes[] = {
+#define ROUTE(method, path, handler, meaning) {method, path, handler},
+#include "controlplane/routes.def"
+#undef ROUTE
+};
+
+/* civetweb tells why it cannot listen through its log callback only. Written by the thread that
+ * starts the server. */
+static char start_message[256];
+
+/* --- responses
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static const char *reason_phrase(int status)
+{
+    static const struct {
+        int status;
+        const char *phrase;
+    } phrases[] = {
+        {200, "OK"},
+        {202, "Accepted"},
+        {304, "Not Modified"},
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {415, "Unsupported Media Type"},
+        {422, "Unprocessable Content"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(phrases); i++)
+        if (phrases[i].status == status)
+            return phrases[i].phrase;
+    return "Error";
+}
+
+static void response_init(struct http_response *response)
+{
+    *response = (struct http_response){.status = 200, .content_type = "application/json"};
+    dynbuf_init(&response->headers, 4096);
+    dynbuf_init(&response->body, RESPONSE_MAX);
+}
+
+static void response_fini(struct http_response *response)
+{
+    dynbuf_fini(&response->headers);
+    dynbuf_fini(&response->body);
+}
+
+void http_problem(struct http_response *response, int status, const char *detail,
+                  const char *pointer)
+{
+    struct json_writer writer;
+    dynbuf_reset(&response->body);
+    response->status = status;
+    response->content_type = "application/problem+json";
+    json_writer_init(&writer, &response->body);
+    json_begin_object(&writer);
+    json_put_string(&writer, "type", "about:blank");
+    json_put_string(&writer, "title", reason_phrase(status));
+    json_put_u64(&writer, "status", (uint64_t)status);
+    json_put_string(&writer, "detail", detail);
+    if (pointer != NULL) {
+        json_write_name(&writer, "errors");
+        json_begin_array(&writer);
+        json_begin_object(&writer);
+        json_put_string(&writer, "pointer", pointer);
+        json_put_string(&writer, "detail", detail);
+        json_end_object(&writer);
+        json_end_array(&writer);
+    }
+    json_end_object(&writer);
+}
+
+void http_add_header(struct http_response *response, const char *name, const char *value)
+{
+    dynbuf_printf(&response->headers, "%s: %s\r\n", name, value);
+}
+
+static void write_head(struct dynbuf *out, int status, const char *content_type,
+                       const struct dynbuf *headers)
+{
+    char date[64];
+    time_t now = time(NULL);
+    struct tm parts;
+    gmtime_r(&now, &parts);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    dynbuf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason_phrase(status), date);
+    if (status != 304)
+        dynbuf_printf(out, "Content-Type: %s\r\n", content_type);
+    dynbuf_append_text(out, security_headers);
+    if (headers != NULL)
+        dynbuf_append(out, headers->data, headers->length);
+}
+
+static void count_response(int status)
+{
+    enum control_metric metric = CONTROL_METRIC_HTTP_OTHER;
+    if (status >= 200 && status < 300)
+        metric = CONTROL_METRIC_HTTP_2XX;
+    else if (status >= 400 && status < 500)
+        metric = CONTROL_METRIC_HTTP_4XX;
+    else if (status >= 500)
+        metric = CONTROL_METRIC_HTTP_5XX;
+    control_metrics_add(metric, 1);
+}
+
+/* One write for head and body: no small packet waits for the peer's delayed acknowledgement. */
+static void send_response(struct mg_connection *connection, struct http_response *response,
+                          bool with_body)
+{
+    struct dynbuf out;
+    if (response->body.failed || response->headers.failed)
+        http_problem(response, 500, "the answer does not fit in memory", NULL);
+    dynbuf_init(&out, RESPONSE_MAX + 16384);
+    write_head(&out, response->status, response->content_type, &response->headers);
+    if (strstr(dynbuf_text(&response->headers), "Cache-Control:") == NULL)
+        dynbuf_append_text(&out, "Cache-Control: no-store\r\n");
+    if (response->status != 304)
+        dynbuf_printf(&out, "Content-Length: %zu\r\n", response->body.length);
+    if (response->close) {
+        mg_disable_connection_keep_alive(connection);
+        dynbuf_append_text(&out, "Connection: close\r\n");
+    }
+    dynbuf_append_text(&out, "\r\n");
+    if (with_body && response->status != 304)
+        dynbuf_append(&out, response->body.data, response->body.length);
+    if (!out.failed)
+        mg_write(connection, out.data, out.length);
+    dynbuf_fini(&out);
+    count_response(response->status);
+}
+
+/* --- requests
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+const char *http_header(const struct http_request *request, const char *name)
+{
+    return mg_get_header(request->exchange->connection, name);
+}
+
+/* The text after name= in the query, and its length. */
+static const char *query_value(const struct http_request *request, const char *name, size_t *length)
+{
+    size_t name_length = strlen(name);
+    for (const char *at = request->query; *at != '\0';) {
+        size_t item = strcspn(at, "&");
+        if (item > name_length && strncmp(at, name, name_length) == 0 && at[name_length] == '=') {
+            *length = item - name_length - 1;
+            return at + name_length + 1;
+        }
+        at += item + (at[item] == '&');
+    }
+    return NULL;
+}
+
+bool http_query_number(const struct http_request *request, const char *name,
+                       unsigned long long minimum, unsigned long long maximum,
+                       unsigned long long fallback, unsigned long long *value)
+{
+    size_t length;
+    const char *text = query_value(request, name, &length);
+    *value = fallback;
+    if (text == NULL)
+        return true;
+    if (length == 0 || length > 18 || strspn(text, "0123456789") < length)
+        return false;
+    *value = strtoull(text, NULL, 10);
+    return *value >= minimum && *value <= maximum;
+}
+
+bool http_query_flag(const struct http_request *request, const char *name)
+{
+    size_t length;
+    const char *text = query_value(request, name, &length);
+    return text != NULL && length == 4 && strncmp(text, "true", 4) == 0;
+}
+
+bool http_read_body(const struct http_request *request, struct dynbuf *body,
+                    struct http_response *response)
+{
+    struct mg_connection *connection = request->exchange->connection;
+    long long announced = request->exchange->info->content_length;
+    const char *expect = http_header(request, "Expect");
+    char chunk[4096];
+    int got;
+    if (announced > HTTP_BODY_MAX) {
+        http_problem(response, 413, "the body is longer than 16384 bytes", NULL);
+        response->close = true;
+        return false;
+    }
+    if (expect != NULL && strcasecmp(expect, "100-continue") == 0) {
+        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        mg_write(connection, go_on, sizeof go_on - 1);
+    }
+    while ((got = mg_read(connection, chunk, sizeof chunk)) > 0) {
+        if (body->length + (size_t)got > HTTP_BODY_MAX) {
+            http_problem(response, 413, "the body is longer than 16384 bytes", NULL);
+            response->close = true;
+            return false;
+        }
+        dynbuf_append(body, chunk, (size_t)got);
+    }
+    if (got < 0 || (announced > 0 && body->length < (size_t)announced) || body->failed) {
+        http_problem(response, 400, "the body ended early", NULL);
+        response->close = true;
+        return false;
+    }
+    return true;
+}
+
+/* What civetweb lets through and a strict server must not: two lengths, or a length beside chunks
+ * (request smuggling). */
+static bool has_doubtful_length(const struct mg_request_info *info)
+{
+    int lengths = 0, encodings = 0;
+    for (int i = 0; i < info->num_headers; i++) {
+        lengths += strcasecmp(info->http_headers[i].name, "Content-Length") == 0;
+        encodings += strcasecmp(info->http_headers[i].name, "Transfer-Encoding") == 0;
+    }
+    return lengths + encodings > 1;
+}
+
+static void dispatch(const struct http_request *request, struct http_response *response)
+{
+    bool is_head = strcmp(request->method, "HEAD") == 0;
+    char allow[64] = "";
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        if (strcmp(routes[i].path, request->path) != 0)
+            continue;
+        if (strcmp(routes[i].method, is_head ? "GET" : request->method) == 0) {
+            routes[i].handler(request, response);
+            return;
+        }
+        size_t used = strlen(allow);
+        snprintf(allow + used, sizeof allow - used, "%s%s%s", used == 0 ? "" : ", ",
+                 routes[i].method, strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+    }
+    response->close = true; /* whatever body there may be is not read */
+    if (allow[0] != '\0') {
+        http_add_header(response, "Allow", allow);
+        http_problem(response, 405, "this path does not answer this method; see the Allow header",
+                     NULL);
+    } else {
+        http_problem(response, 404, "there is nothing at this path", NULL);
+    }
+}
+
+static int on_request(struct mg_connection *connection)
+{
+    const struct mg_request_info *info = mg_get_request_info(connection);
+    struct http *http = info->user_data;
+    struct http_exchange exchange = {.http = http, .connection = connection, .info = info};
+    struct http_request request = {
+        .plane = http->plane,
+        .exchange = &exchange,
+        .method = info->request_method,
+        .path = info->local_uri_raw == NULL ? "" : info->local_uri_raw,
+        .query = info->query_string == NULL ? "" : info->query_string,
+        .peer = info->remote_addr,
+    };
+    struct http_response response;
+    response_init(&response);
+    if (has_doubtful_length(info)) {
+        http_problem(&response, 400, "the length of the body is said more than once", NULL);
+        response.close = true;
+    } else {
+        dispatch(&request, &response);
+    }
+    if (!response.streamed)
+        send_response(connection, &response, strcmp(info->request_method, "HEAD") != 0);
+    int status = response.status;
+    response_fini(&response);
+    return status;
+}
+
+/* Errors civetweb finds by itself, before on_request: in our form, and always the end of the
+ * connection. */
+static int on_error(struct mg_connection *connection, int status, const char *message)
+{
+    struct http_response response;
+    response_init(&response);
+    http_problem(&response, status, message == NULL ? "the request cannot be read" : message, NULL);
+    response.close = true;
+    send_response(connection, &response, true);
+    response_fini(&response);
+    return 0;
+}
+
+static int on_log(const struct mg_connection *connection, const char *message)
+{
+    char quoted[600];
+    (void)connection;
+    if (start_message[0] == '\0')
+        snprintf(start_message, sizeof start_message, "%s", message);
+    LOG_DEBUG("http_message", "text=%s",
+              log_quote(quoted, sizeof quoted, message, strlen(message)));
+    return 1;
+}
+
+/* --- streams
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+bool http_stream_begin(const struct http_request *request, struct http_response *response)
+{
+    struct http *http = request->exchange->http;
+    if (atomic_fetch_add(&http->streams, 1) >= HTTP_STREAMS_MAX) {
+        atomic_fetch_sub(&http->streams, 1);
+        http_problem(response, 503, "all event streams are in use; poll the API instead", NULL);
+        http_add_header(response, "Retry-After", "5");
+        return false;
+    }
+    struct dynbuf head;
+    dynbuf_init(&head, 8192);
+    write_head(&head, 200, "text/event-stream", NULL);
+    dynbuf_append_text(&head, "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
+    mg_disable_connection_keep_alive(request->exchange->connection);
+    control_metrics_add(CONTROL_METRIC_EVENT_STREAMS, 1);
+    response->streamed = true;
+    count_response(200);
+    (void)!http_stream_send(request,
+                            &head); /* a client that is gone is noticed at the next write */
+    dynbuf_fini(&head);
+    return true;
+}
+
+bool http_stream_send(const struct http_request *request, const struct dynbuf *text)
+{
+    return text->length == 0 ||
+           mg_write(request->exchange->connection, text->data, text->length) == (int)text->length;
+}
+
+void http_stream_end(const struct http_request *request, struct http_response *response)
+{
+    (void)response;
+    control_metrics_add(CONTROL_METRIC_EVENT_STREAMS, -1);
+    atomic_fetch_sub(&request->exchange->http->streams, 1);
+}
+
+/* --- life
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+struct http *http_new(const struct control_config *config, struct plane *plane, char *error,
+                      size_t error_size)
+{
+    char listening[64];
+    snprintf(listening, sizeof listening, "%s:%d", config->http_address, config->http_port);
+    const char *options[] = {
+        "listening_ports",
+        listening,
+        "num_threads",
+        THREADS,
+        "enable_keep_alive",
+        "yes",
+        "keep_alive_timeout_ms",
+        "2000",
+        "request_timeout_ms",
+        "10000",
+        "tcp_nodelay",
+        "1",
+        "decode_url",
+        "no",
+        "enable_directory_listing",
+        "no",
+        "access_control_allow_origin",
+        "",
+        "cgi_pattern",
+        "",
+        "ssi_pattern",
+        "",
+        NULL,
+    };
+    static const struct mg_callbacks callbacks = {
+        .begin_request = on_request,
+        .http_error = on_error,
+        .log_message = on_log,
+    };
+    struct http *http = calloc(1, sizeof *http);
+    CHECK(http != NULL);
+    http->plane = plane;
+    start_message[0] = '\0';
+    mg_init_library(0);
+    http->context = mg_start(&callbacks, http, options);
+    if (http->context == NULL) {
+        snprintf(error, error_size,
+                 "CONTROL_HTTP_ADDRESS and CONTROL_HTTP_PORT: cannot listen at %s: %s", listening,
+                 start_message[0] == '\0' ? "the HTTP server did not start" : start_message);
+        mg_exit_library();
+        free(http);
+        return NULL;
+    }
+    struct mg_server_port ports[2];
+    if (mg_get_server_ports(http->context, 2, ports) > 0)
+        http->port = ports[0].port;
+    return http;
+}
+
+int http_port(const struct http *http)
+{
+    return http->port;
+}
+
+void http_free(struct http *http)
+{
+    if (http == NULL)
+        return;
+    mg_stop(http->context);
+    mg_exit_library();
+    free(http);
+}

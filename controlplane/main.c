@@ -1,0 +1,104 @@
+/* cloudgate-control: reads the settings, starts store, publisher and HTTP, waits for a signal,
+ * stops them in reverse order. The main thread only starts, waits and stops. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "controlplane/config.h"
+#include "controlplane/http.h"
+#include "controlplane/plane.h"
+
+extern char **environ;
+
+static int print_help(void)
+{
+    struct dynbuf settings;
+    dynbuf_init(&settings, 65536);
+    control_config_help(&settings);
+    printf("cloudgate-control %s: the control plane of Cloud-Gate\n\n"
+           "Keeps the routing state of the data planes, and lets people and programs change it "
+           "through a REST API and a\n"
+           "dashboard.\n\n"
+           "Usage: cloudgate-control [--help | --version | --check-config]\n\n"
+           "Settings, from the environment:\n%s",
+           CLOUDGATE_VERSION, dynbuf_text(&settings));
+    dynbuf_fini(&settings);
+    return 0;
+}
+
+static int fail(const char *message)
+{
+    fprintf(stderr, "cloudgate-control: %s\n", message);
+    return 1;
+}
+
+static int serve(const struct control_config *config)
+{
+    char error[512];
+    sigset_t signals;
+    int received = 0;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    /* Blocked before any thread starts, so that all inherit it and only sigwait sees them. */
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    umask(0027);
+
+    struct plane *plane = plane_new(config, error, sizeof error);
+    if (plane == NULL)
+        return fail(error);
+    struct http *http = http_new(config, plane, error, sizeof error);
+    if (http == NULL) {
+        plane_close(plane);
+        plane_free(plane);
+        return fail(error);
+    }
+    LOG_INFO("started", "version=%s http=%s:%d", CLOUDGATE_VERSION, config->http_address,
+             http_port(http));
+    while (sigwait(&signals, &received) != 0)
+        ;
+    LOG_INFO("stopping", "signal=%s", received == SIGTERM ? "SIGTERM" : "SIGINT");
+    plane_close(plane);
+    http_free(http);
+    plane_free(plane);
+    LOG_INFO("stopped", "");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool check_only = false;
+    struct control_config config;
+    struct dynbuf text;
+    if (argc > 2)
+        return fail("at most one option is understood; see --help"), 2;
+    if (argc == 2) {
+        if (strcmp(argv[1], "--help") == 0)
+            return print_help();
+        if (strcmp(argv[1], "--version") == 0)
+            return printf("cloudgate-control %s\n", CLOUDGATE_VERSION) < 0;
+        if (strcmp(argv[1], "--check-config") != 0)
+            return fail("unknown option; see --help"), 2;
+        check_only = true;
+    }
+    log_init("cloudgate-control", LOG_LEVEL_INFO);
+    dynbuf_init(&text, 65536);
+    int result = 1;
+    if (!control_config_load(&config, environ, &text)) {
+        fail(dynbuf_text(&text));
+    } else if (check_only) {
+        control_config_print(&config, environ, &text);
+        fputs(dynbuf_text(&text), stdout);
+        result = 0;
+    } else {
+        log_init("cloudgate-control", config.log_level);
+        result = serve(&config);
+    }
+    dynbuf_fini(&text);
+    control_config_fini(&config);
+    return result;
+}
