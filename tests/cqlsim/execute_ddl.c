@@ -110,7 +110,7 @@ static bool create_keyspace(struct execution *execution, const struct statement 
 
 static bool alter_keyspace(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     bool replication = false;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
@@ -125,7 +125,7 @@ static bool alter_keyspace(struct execution *execution, const struct statement *
 
 static bool drop_keyspace(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
     if (keyspace == NULL)
@@ -268,7 +268,7 @@ static void add_column(struct execution *execution, struct table *table,
 
 static bool create_table(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
     if (keyspace == NULL)
@@ -307,7 +307,7 @@ static bool create_table(struct execution *execution, const struct statement *st
 static bool find_user_table(struct execution *execution, const struct statement *statement,
                             struct table **table)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     return find_keyspace(execution, statement, &keyspace) &&
            execute_find_table(execution, statement, table);
 }
@@ -353,7 +353,7 @@ static bool alter_table(struct execution *execution, const struct statement *sta
 
 static bool drop_table(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
     struct table *table = keyspace == NULL ? NULL : schema_table(keyspace, statement->table);
@@ -384,7 +384,7 @@ static bool create_index(struct execution *execution, const struct statement *st
 
 static bool drop_index(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
     for (struct list *node = keyspace == NULL ? NULL : keyspace->tables.next;
@@ -405,7 +405,7 @@ static bool drop_index(struct execution *execution, const struct statement *stat
 
 static bool create_type(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
     if (keyspace == NULL)
@@ -434,7 +434,7 @@ static bool create_type(struct execution *execution, const struct statement *sta
 
 static bool drop_type(struct execution *execution, const struct statement *statement)
 {
-    struct keyspace *keyspace;
+    struct keyspace *keyspace = NULL;
     if (!find_keyspace(execution, statement, &keyspace))
         return false;
     for (size_t i = 0; keyspace != NULL && i < keyspace->type_count; i++) {
