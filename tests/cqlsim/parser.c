@@ -291,7 +291,7 @@ static bool parse_type_parts(struct parser *parser, struct cql_type *type)
     if (!parser_expect_symbol(parser, "<"))
         return false;
     for (bool comma = true; comma;) {
-        const struct cql_type *part;
+        const struct cql_type *part = NULL;
         if (!parser_type(parser, &part))
             return false;
         const struct cql_type **slot =
