@@ -34,6 +34,7 @@ struct client {
     struct event *writable;
     struct dynbuf in;
     struct dynbuf out;
+    bool ended; /* it will send no more: goes once its answers are written */
 };
 
 static void client_free(struct client *client)
@@ -453,6 +454,7 @@ static void run_command(struct server *server, char *line, struct dynbuf *out)
     dynbuf_printf(out, "error unknown command %.40s\n", name);
 }
 
+/* False when the client is done with, one way or the other. */
 static bool client_flush(struct client *client)
 {
     while (client->out.length > 0) {
@@ -465,7 +467,7 @@ static bool client_flush(struct client *client)
             return false;
         dynbuf_consume(&client->out, (size_t)count);
     }
-    return true;
+    return !client->ended;
 }
 
 static void on_client_writable(evutil_socket_t fd, short what, void *argument)
@@ -485,7 +487,17 @@ static void on_client_readable(evutil_socket_t fd, short what, void *argument)
     ssize_t count = recv(fd, buffer, sizeof buffer, 0);
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (count <= 0 || !dynbuf_append(&client->in, buffer, (size_t)count)) {
+    if (count < 0) {
+        client_free(client);
+        return;
+    }
+    if (count == 0) {
+        client->ended = true;
+        event_del(client->readable);
+        /* A last line without its end still counts. */
+        buffer[count++] = '\n';
+    }
+    if (!dynbuf_append(&client->in, buffer, (size_t)count)) {
         client_free(client);
         return;
     }

@@ -18,8 +18,9 @@ static const char help[] =
     "  --listen ADDRESS[,HOST-ID]   serve this address; several make one cluster of several nodes\n"
     "  --port N                     for all addresses (9042)\n"
     "  --cluster-name NAME          (cqlsim)\n"
-    "  --datacenter NAME            of the nodes that follow on the command line (dc1)\n"
-    "  --rack NAME                  of the nodes that follow on the command line (rack1)\n"
+    "  --datacenter NAME            (dc1); given several times, the n-th is the n-th node's and "
+    "the\n"
+    "  --rack NAME                  (rack1)  last one that of all nodes after it\n"
     "  --release-version V          what system.local shows (3.11.19)\n"
     "  --auth USER:PASSWORD         ask for a password; may be given several times\n"
     "  --peer ADDRESS[,HOST-ID]     a node that is only listed in system.peers, not served\n"
@@ -33,6 +34,10 @@ static const char help[] =
 struct arguments {
     const char *control;
     const char *seed;
+    const char *racks[CLUSTER_MAX_NODES];
+    size_t rack_count;
+    const char *datacenters[CLUSTER_MAX_NODES];
+    size_t datacenter_count;
 };
 
 static bool usage_error(const char *option, const char *value, const char *wanted)
@@ -42,8 +47,7 @@ static bool usage_error(const char *option, const char *value, const char *wante
 }
 
 /* ADDRESS[,HOST-ID], and for IPv4 also ADDRESS:HOST-ID. */
-static bool add_node(struct cluster *cluster, const char *option, char *value, const char *rack,
-                     const char *datacenter)
+static bool add_node(struct cluster *cluster, const char *option, char *value)
 {
     char *host_id = strchr(value, ',');
     char *colon = strchr(value, ':');
@@ -52,11 +56,33 @@ static bool add_node(struct cluster *cluster, const char *option, char *value, c
         host_id = colon;
     if (host_id != NULL)
         *host_id++ = '\0';
-    return cluster_add_node(cluster, value, host_id, rack, datacenter,
+    return cluster_add_node(cluster, value, host_id, "rack1", "dc1",
                             strcmp(option, "listen") == 0) ||
            usage_error(option, value,
                        "must be an IP address not given before, with a uuid as host id if any, 64 "
                        "nodes at most");
+}
+
+static bool add_name(const char **names, size_t *count, const char *option, const char *value)
+{
+    if (*count == CLUSTER_MAX_NODES || *value == '\0')
+        return usage_error(option, value, "must be a name, 64 times at most");
+    names[(*count)++] = value;
+    return true;
+}
+
+/* Which rack and datacenter a node is in does not depend on the order of the options. */
+static void place_nodes(struct cluster *cluster, const struct arguments *arguments)
+{
+    size_t racks = arguments->rack_count;
+    size_t datacenters = arguments->datacenter_count;
+    for (size_t i = 0; i < cluster->node_count; i++) {
+        struct node *node = &cluster->nodes[i];
+        if (racks > 0)
+            node->rack = arguments->racks[i < racks ? i : racks - 1];
+        if (datacenters > 0)
+            node->datacenter = arguments->datacenters[i < datacenters ? i : datacenters - 1];
+    }
 }
 
 static bool add_user(struct server *server, char *value)
@@ -114,8 +140,6 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         {NULL, 0, NULL, 0},
     };
     struct cluster *cluster = &server->engine.cluster;
-    const char *rack = "rack1";
-    const char *datacenter = "dc1";
     enum log_level level = LOG_LEVEL_INFO;
     bool served = false;
     *cluster = (struct cluster){.name = "cqlsim", .release_version = "3.11.19", .port = 9042};
@@ -125,11 +149,11 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         bool ok = true;
         switch (option) {
         case 'l':
-            ok = add_node(cluster, "listen", optarg, rack, datacenter);
+            ok = add_node(cluster, "listen", optarg);
             served = true;
             break;
         case 'e':
-            ok = add_node(cluster, "peer", optarg, rack, datacenter);
+            ok = add_node(cluster, "peer", optarg);
             break;
         case 'p':
             ok = parse_port(optarg, &cluster->port);
@@ -137,10 +161,11 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         case 'n':
             break;
         case 'd':
-            datacenter = optarg;
+            ok = add_name(arguments->datacenters, &arguments->datacenter_count, "datacenter",
+                          optarg);
             break;
         case 'r':
-            rack = optarg;
+            ok = add_name(arguments->racks, &arguments->rack_count, "rack", optarg);
             break;
         case 'v':
             cluster->release_version = optarg;
@@ -175,6 +200,7 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
               stderr);
         return 2;
     }
+    place_nodes(cluster, arguments);
     cluster->release_major = (unsigned)strtoul(cluster->release_version, NULL, 10);
     log_init("cqlsim", level);
     return -1;
