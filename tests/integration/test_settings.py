@@ -55,7 +55,7 @@ def bad_values():
                 yield pytest.param(program, required, name, value, id=f"{name}={value}")
 
 
-@pytest.mark.parametrize("program,required,name,value", bad_values())
+@pytest.mark.parametrize("program,required,name,value", list(bad_values()))
 def test_a_bad_value_stops_the_start_with_one_line(program, required, name, value):
     for arguments in ([], ["--check-config"]):
         result = run(program, *arguments, settings={**required, name: value})

@@ -179,7 +179,7 @@ class ClusterSim(Program):
         command = [str(BIN / "cqlsim"), "--listen", self.address, "--port", str(self.port)]
         command += ["--cluster-name", self.name, "--control", str(self.control_path)]
         if self.user is not None:
-            command += ["--user", self.user, "--password", self.password]
+            command += ["--auth", f"{self.user}:{self.password}"]
         return command + self.options
 
     def is_up(self):
@@ -210,9 +210,31 @@ class ClusterSim(Program):
             answer = b""
             while chunk := control.recv(65536):
                 answer += chunk
-        text = answer.decode()
-        assert text.startswith(("ok", "OK", "{")), f"{self.name}: {command!r}: {text!r}"
-        return text
+        text = answer.decode().rstrip("\n")
+        assert text.splitlines()[-1].startswith("ok"), f"{self.name}: {command!r}: {text!r}"
+        return text.removeprefix("ok").strip()
+
+    def fault(self, kind, scope="all", *, times=None, ms=None, code=None, text=None):
+        """From now on, or for so many requests. kind: delay (ms), hold, error (code, text), silence, close, garbage; scope: reads,
+        writes (of tables that are not the system's), an opcode, all."""
+        command = [kind]
+        if ms is not None:
+            command.append(str(ms))
+        if code is not None:
+            command.append(f"{code:#06x}")
+        if text is not None:
+            command.append(f'"{text}"')
+        command.append(scope)
+        if times is not None:
+            command.append(f"count {times}")
+        self.tell(" ".join(command))
+
+    def clear_faults(self):
+        """Also lets held answers go."""
+        self.tell("clear")
+
+    def stats(self):
+        return json.loads(self.tell("stats"))
 
 
 class Proxy(Program):

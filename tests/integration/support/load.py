@@ -1,0 +1,72 @@
+"""A steady load through a proxy: each thread keeps one connection for its whole life and counts whatever is not a success."""
+
+import threading
+import time
+
+from . import wire
+
+
+class Load:
+    """with Load(proxy, keyspace) as load: … load.check() afterwards: no failure, no reconnection."""
+
+    def __init__(self, proxy, keyspace, threads=4, window=8, write_every=4):
+        self.proxy, self.keyspace = proxy, keyspace
+        self.window, self.write_every = window, write_every
+        self.requests = [0] * threads
+        self.failures = []
+        self.stop_wanted = threading.Event()
+        self.threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
+
+    def _work(self, number):
+        turn = 0
+        try:
+            with self.proxy.connect() as client:
+                while not self.stop_wanted.is_set():
+                    for stream in range(self.window):
+                        if (turn + stream) % self.write_every:
+                            text = f"SELECT v FROM {self.keyspace}.kv WHERE k = 1"
+                        else:
+                            text = f"INSERT INTO {self.keyspace}.kv (k, v) VALUES ({1000 + number}, '{turn}')"
+                        client.send("QUERY", wire.query_body(text), stream)
+                    for stream in range(self.window):
+                        frame = client.receive_for(stream)
+                        if frame.name != "RESULT":
+                            self.failures.append(wire.parse_error(frame.body)[:2])
+                        self.requests[number] += 1
+                    turn += 1
+        except Exception as error:  # whatever ends a connection is what this load looks for
+            self.failures.append(repr(error))
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop_wanted.set()
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a client hangs"
+
+    @property
+    def total(self):
+        return sum(self.requests)
+
+    def check(self, at_least=1):
+        assert self.failures == [], f"{len(self.failures)} failures in {self.total} requests, such as {self.failures[:3]}"
+        assert min(self.requests) >= at_least, self.requests
+
+
+def reads_from(client, keyspace):
+    """Which cluster answers reads: the plays write its name into row 1 of each."""
+    return client.rows(f"SELECT v FROM {keyspace}.kv WHERE k = 1")[0][0].decode()
+
+
+def time_until_reads_move(client, keyspace, to, limit=5.0):
+    """Seconds from now until a read is answered by that cluster, and the number of reads it took."""
+    begin, count = time.monotonic(), 0
+    while time.monotonic() - begin < limit:
+        count += 1
+        if reads_from(client, keyspace) == to:
+            return time.monotonic() - begin, count
+    raise AssertionError(f"reads have not moved to the {to} within {limit} s")

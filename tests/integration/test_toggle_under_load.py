@@ -1,0 +1,156 @@
+"""The routing toggles, flipped while clients work: nothing fails, nobody reconnects, reads move at once."""
+
+import pytest
+
+from support.load import Load, reads_from, time_until_reads_move
+from support.programs import http, is_sanitized
+from support.waiting import wait_until
+
+SCHEMA = (
+    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+    "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
+)
+
+
+@pytest.fixture
+def controlled(lab):
+    """control, proxy: connected to each other; row 1 of ks.kv names its cluster."""
+    origin, target = lab.pair()
+    for cluster in (origin, target):
+        cluster.query(*SCHEMA, f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')")
+    control = lab.control().start()
+    state = lab.directory / "state"
+    state.mkdir()
+    proxy = lab.proxy(origin, target, CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)).start()
+    proxy.wait_metric("zdm_control_connected", 1)
+    wait_until(lambda: [d for d in control.dataplanes() if d["connected"]], "the control plane sees the proxy")
+    return control, proxy
+
+
+def test_reads_move_within_100_ms(controlled):
+    control, proxy = controlled
+    limit = 1.0 if is_sanitized() else 0.1
+    with proxy.connect() as client, Load(proxy, "ks") as load:
+        assert reads_from(client, "ks") == "origin"
+        for turn in range(20):
+            to_target = turn % 2 == 0
+            status, state = control.patch(forward_reads_to_target=to_target)
+            assert status == 200 and state["forward_reads_to_target"] is to_target
+            seconds, _ = time_until_reads_move(client, "ks", "target" if to_target else "origin")
+            assert seconds < limit, f"turn {turn}: {seconds * 1000:.1f} ms"
+    load.check()
+
+
+def test_after_the_200_every_worker_has_switched(controlled):
+    """The 200 comes after the last worker: no connection, old or new, reads the old cluster after it."""
+    control, proxy = controlled
+    clients = [proxy.connect() for _ in range(16)]
+    for turn in range(30):
+        to_target = turn % 2 == 0
+        assert control.patch(forward_reads_to_target=to_target)[0] == 200
+        assert {reads_from(client, "ks") for client in clients} == {"target" if to_target else "origin"}
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.timeout(600)
+def test_a_thousand_toggles_under_load(controlled):
+    control, proxy = controlled
+    turns = 200 if is_sanitized() else 1000
+    first = control.routing()["revision"]
+    with Load(proxy, "ks") as load:
+        wait_until(lambda: min(load.requests) > 0, "all clients work")
+        connections = proxy.metric("zdm_client_connections_total")
+        for turn in range(turns):
+            status, state = control.patch(
+                forward_reads_to_target=turn % 2 == 0, forward_system_queries_to_target=turn % 3 == 0
+            )
+            assert status == 200, f"turn {turn}: {state}"
+            assert not load.failures
+        assert proxy.metric("zdm_client_connections_total") == connections
+        assert proxy.metric("zdm_routing_revision") == control.routing()["revision"] >= first + turns // 2
+    load.check(at_least=100)
+    closed = {name: value for name, value in proxy.metrics().items() if "disconnections" in name and value}
+    assert set(closed) <= {'zdm_client_disconnections_total{reason="client_closed"}'}, closed
+    assert control.is_running() and proxy.is_running()
+
+
+def test_the_system_queries_toggle(controlled):
+    control, proxy = controlled
+    proxy.origin.query("CREATE KEYSPACE only_origin WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+    with proxy.connect() as client:
+        for to_target in (True, False, True):
+            assert control.patch(forward_system_queries_to_target=to_target)[0] == 200
+            names = [row[0] for row in client.rows("SELECT keyspace_name FROM system_schema.keyspaces")]
+            assert (b"only_origin" in names) is not to_target
+
+
+def test_a_read_in_flight_keeps_the_plan_it_began_with(controlled):
+    control, proxy = controlled
+    proxy.origin.fault("delay", "reads", times=1, ms=700)
+    from support import wire
+
+    with proxy.connect() as client:
+        client.send("QUERY", wire.query_body("SELECT v FROM ks.kv WHERE k = 1"), 1)
+        proxy.wait_metric('zdm_proxy_inflight_requests_total{type="reads_origin"}', 1)
+        assert control.patch(forward_reads_to_target=True)[0] == 200
+        assert reads_from(client, "ks") == "target"
+        assert client.result(client.receive_for(1)).rows == [[b"origin"]]
+
+
+@pytest.mark.parametrize(
+    "body,statuses,word",
+    [
+        (b"{", {400}, ""),
+        (b"", {400}, ""),
+        (b"[]", {400, 422}, ""),
+        (b'{"forward_reads_to_target":"true"}', {400, 422}, "forward_reads_to_target"),
+        (b'{"forward_reads_to_target":1}', {400, 422}, "forward_reads_to_target"),
+        (b'{"forward_reads_to_target":null}', {400, 422}, "forward_reads_to_target"),
+        (b'{"forward_reads_to_traget":true}', {400, 422}, "forward_reads_to_traget"),
+        (b'{"forward_reads_to_target":true,"revision":9}', {400, 422}, "revision"),
+    ],
+)
+def test_a_bad_change_changes_nothing(controlled, body, statuses, word):
+    control, proxy = controlled
+    before = control.routing()
+    status, headers, answer = http("PATCH", control.url("/api/v1/routing"), body, {"Content-Type": "application/json"})
+    assert status in statuses and word in answer.decode()
+    assert headers["Content-Type"].startswith("application/problem+json")
+    assert control.routing() == before
+    with proxy.connect() as client:
+        assert reads_from(client, "ks") == "origin"
+
+
+def test_a_stale_change_is_refused(controlled):
+    control, _ = controlled
+    _, headers, _ = http("GET", control.url("/api/v1/routing"))
+    assert control.patch(forward_reads_to_target=True)[0] == 200
+    url, match = control.url("/api/v1/routing"), {"If-Match": headers["ETag"]}
+    assert http("PATCH", url, {"forward_reads_to_target": False}, match)[0] == 412
+    _, headers, _ = http("GET", url)
+    assert http("PATCH", url, {"forward_reads_to_target": False}, {"If-Match": headers["ETag"]})[0] == 200
+
+
+def test_two_data_planes_switch_together(controlled, lab):
+    control, proxy = controlled
+    state = lab.directory / "state2"
+    state.mkdir()
+    second = lab.proxy(
+        proxy.origin, proxy.target, "second", CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)
+    ).start()
+    second.wait_metric("zdm_control_connected", 1)
+    with proxy.connect() as one, second.connect() as other:
+        for to_target in (True, False):
+            assert control.patch(forward_reads_to_target=to_target)[0] == 200
+            assert {reads_from(client, "ks") for client in (one, other)} == {"target" if to_target else "origin"}
+
+
+def test_a_data_plane_that_does_not_answer_makes_it_202(controlled):
+    control, proxy = controlled
+    proxy.pause()
+    status, state = control.patch(forward_reads_to_target=True)
+    assert status == 202, state
+    proxy.resume()
+    with proxy.connect() as client:
+        wait_until(lambda: reads_from(client, "ks") == "target", "the change arrives late, but it does")
