@@ -141,6 +141,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct stream *stream = context;
     struct stream_loop *loop = stream->loop;
+    loop->now_ns = clock_now_ns(); /* the wait for this event may have been long */
     if (stream->linger_reads > 0) {
         ssize_t ignored =
             (what & EV_TIMEOUT) != 0 ? 0 : recv(fd, loop->scratch, STREAM_READ_BYTES, 0);
@@ -394,6 +395,7 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     struct stream *stream = context;
     (void)what;
+    stream->loop->now_ns = clock_now_ns();
     if (!stream->is_connecting) {
         flush(stream);
         return;

@@ -52,6 +52,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     char peer[64];
     (void)listener;
     (void)length;
+    worker->loop.now_ns = clock_now_ns(); /* a worker without clients may have slept for hours */
     int64_t limit = worker->config->max_clients_threshold;
     int64_t clients = atomic_fetch_add(&worker->shared->clients, 1);
     name_peer(peer, sizeof peer, address);
