@@ -16,7 +16,7 @@ import time
 
 from cassandra.cluster import Cluster, ExecutionProfile, EXEC_PROFILE_DEFAULT, NoHostAvailable
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.policies import ConstantReconnectionPolicy, FallthroughRetryPolicy, HostStateListener
+from cassandra.policies import ConstantReconnectionPolicy, FallthroughRetryPolicy, HostStateListener, RoundRobinPolicy
 
 KEYS = 1000
 
@@ -67,7 +67,8 @@ class Watcher(HostStateListener):
 
 def connect(options):
     """Opens a session, waiting for a proxy that is still starting."""
-    profile = ExecutionProfile(request_timeout=options.timeout, retry_policy=FallthroughRetryPolicy())
+    profile = ExecutionProfile(request_timeout=options.timeout, retry_policy=FallthroughRetryPolicy(),
+                               load_balancing_policy=RoundRobinPolicy())
     login = PlainTextAuthProvider(options.username, options.password) if options.username else None
     deadline = time.monotonic() + 30
     while True:

@@ -14,7 +14,7 @@ import urllib.request
 import pytest
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
-from cassandra.policies import ConstantReconnectionPolicy, FallthroughRetryPolicy
+from cassandra.policies import ConstantReconnectionPolicy, FallthroughRetryPolicy, RoundRobinPolicy
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import launcher  # noqa: E402
@@ -23,7 +23,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build" / "release" / "bin"))
 PROXY, ORIGIN, TARGET = "127.0.2.1", "127.0.2.2", "127.0.2.3"
 QUERY_PORT, METRICS_PORT, CONTROL_PORT = 14002, 14001, 14003
-REQUEST_TIMEOUT = 2.0
+# Long enough for a schema change on a busy machine, short enough to wait for in the plays with a silent cluster.
+REQUEST_TIMEOUT = 5.0
 
 
 def wait_until(condition, seconds, what):
@@ -133,7 +134,7 @@ def programs(clusters, tmp_path_factory):
         "PROXY_ADDRESSES": PROXY, "PROXY_QUERY_ADDRESS": PROXY, "PROXY_QUERY_PORT": str(QUERY_PORT),
         "PROXY_METRICS_ADDRESS": PROXY, "PROXY_METRICS_PORT": str(METRICS_PORT),
         "REQUEST_TIMEOUT_MS": str(int(REQUEST_TIMEOUT * 1000)), "HEARTBEAT_INTERVAL_MS": "1000",
-        "HEARTBEAT_RETRY_INTERVAL_MAX_MS": "1000", "CLUSTER_CONNECTION_TIMEOUT_MS": "2000"}, directory)
+        "HEARTBEAT_RETRY_INTERVAL_MAX_MS": "1000", "CLUSTER_CONNECTION_TIMEOUT_MS": "5000"}, directory)
     running = type("Programs", (), {"control": control, "proxy": proxy})
     control.start()
     try:
@@ -156,7 +157,8 @@ def is_ready():
 
 @contextlib.contextmanager
 def session_to(address, port=9042, version=4, username="cassandra", password="cassandra"):
-    profile = ExecutionProfile(request_timeout=REQUEST_TIMEOUT + 5, retry_policy=FallthroughRetryPolicy())
+    profile = ExecutionProfile(request_timeout=REQUEST_TIMEOUT + 5, retry_policy=FallthroughRetryPolicy(),
+                               load_balancing_policy=RoundRobinPolicy())
     cluster = Cluster([address], port=port, protocol_version=version, auth_provider=PlainTextAuthProvider(username, password),
                       execution_profiles={EXEC_PROFILE_DEFAULT: profile}, connect_timeout=10,
                       reconnection_policy=ConstantReconnectionPolicy(0.5, max_attempts=None))
