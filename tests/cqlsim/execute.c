@@ -149,7 +149,8 @@ bool execute_statement(struct execution *execution, const struct statement *stat
 /* Marker numbers of the whole partition key; v4 and later. */
 static void put_partition_markers(struct execution *execution, struct dynbuf *out)
 {
-    size_t count = execution->table == NULL ? 0 : execution->table->partition_count;
+    bool known = execution->table != NULL && execution->partition_markers != NULL;
+    size_t count = known ? execution->table->partition_count : 0;
     for (size_t i = 0; i < count; i++)
         if (execution->partition_markers[i] < 0)
             count = 0;
