@@ -1,4 +1,5 @@
-/* A parsed statement. Everything lives in the arena it was parsed into and never changes afterwards. */
+/* A parsed statement. Everything lives in the arena it was parsed into and never changes
+ * afterwards. */
 #pragma once
 
 #include "literal.h"
@@ -40,9 +41,9 @@ enum term_kind {
 struct term {
     enum term_kind kind;
     enum literal_kind literal;
-    struct bytes text;    /* literal's text or function's name */
-    const char *name;     /* named marker, else NULL */
-    size_t marker;        /* TERM_MARKER: its number */
+    struct bytes text; /* literal's text or function's name */
+    const char *name;  /* named marker, else NULL */
+    size_t marker;     /* TERM_MARKER: its number */
     struct term **items;
     size_t count;
     const char **fields;
@@ -62,7 +63,8 @@ struct relation {
 
 enum assignment_op { ASSIGN_SET, ASSIGN_ADD, ASSIGN_SUBTRACT, ASSIGN_PREPEND };
 
-/* SET column = value, column[key] = value, column = column + value, ..; also INSERT's pairs and DELETE's columns. */
+/* SET column = value, column[key] = value, column = column + value, ..; also INSERT's pairs and
+ * DELETE's columns. */
 struct assignment {
     const char *column;
     enum assignment_op op;

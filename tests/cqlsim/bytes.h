@@ -1,4 +1,5 @@
-/* A length-tagged piece of memory owned by someone else: how CQL values travel through the simulator. */
+/* A length-tagged piece of memory owned by someone else: how CQL values travel through the
+ * simulator. */
 #pragma once
 
 #include <stdbool.h>

@@ -29,8 +29,9 @@ struct cluster {
     size_t node_count;
 };
 
-/* Adds a node; the host id comes from the cluster's name and the address unless host_id (36 characters) is given.
- * False when the address or the id is no such thing, is there already or there are too many nodes. */
+/* Adds a node; the host id comes from the cluster's name and the address unless host_id (36
+ * characters) is given. False when the address or the id is no such thing, is there already or
+ * there are too many nodes. */
 bool cluster_add_node(struct cluster *cluster, const char *address, const char *host_id,
                       const char *rack, const char *datacenter, bool served);
 /* Token number i of a node, evenly spread over the ring. */

@@ -66,7 +66,8 @@ struct result_column {
     const struct cql_type *type;
 };
 
-/* terms.c: a term as a value of type. name is what a marker there is called. Unset comes back as unset. */
+/* terms.c: a term as a value of type. name is what a marker there is called. Unset comes back as
+ * unset. */
 MUST_CHECK bool term_evaluate(struct execution *execution, const struct term *term,
                               const struct cql_type *type, const char *name, struct bytes *value);
 /* The same for values that may be neither null nor unset. */
@@ -75,7 +76,8 @@ MUST_CHECK bool term_evaluate_present(struct execution *execution, const struct 
                                       struct bytes *value);
 /* What now() would give: 16 bytes in the execution's arena. */
 struct bytes term_timeuuid(struct execution *execution, int64_t microseconds);
-/* collections.c: brings sets and maps into the order of their type and takes out doubles. value is valid. */
+/* collections.c: brings sets and maps into the order of their type and takes out doubles. value is
+ * valid. */
 struct bytes collection_normalize(struct arena *arena, const struct cql_type *type,
                                   struct bytes value);
 /* column = column + value and so on; current may be null. */
@@ -109,6 +111,5 @@ MUST_CHECK bool execute_describe(struct execution *execution, const struct state
 void result_put_metadata(struct execution *execution, struct dynbuf *out,
                          const struct result_column *columns, size_t count, struct bytes paging,
                          bool skip);
-void result_put_rows(struct execution *execution, const struct result_column *columns,
-                     size_t count, struct bytes paging, const struct dynbuf *rows,
-                     int32_t row_count);
+void result_put_rows(struct execution *execution, const struct result_column *columns, size_t count,
+                     struct bytes paging, const struct dynbuf *rows, int32_t row_count);

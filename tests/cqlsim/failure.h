@@ -1,4 +1,5 @@
-/* Why a request was refused: becomes one CQL ERROR frame. Functions that can refuse return false after filling one. */
+/* Why a request was refused: becomes one CQL ERROR frame. Functions that can refuse return false
+ * after filling one. */
 #pragma once
 
 #include <stdbool.h>

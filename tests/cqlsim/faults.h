@@ -7,7 +7,8 @@
 
 enum fault_kind { FAULT_DELAY, FAULT_HOLD, FAULT_ERROR, FAULT_SILENCE, FAULT_CLOSE, FAULT_GARBAGE };
 
-/* Which requests: an opcode, SCOPE_ALL, or SELECTs / writes on tables that are not system tables. */
+/* Which requests: an opcode, SCOPE_ALL, or SELECTs / writes on tables that are not system tables.
+ */
 enum { SCOPE_ALL = 0x100, SCOPE_READS, SCOPE_WRITES };
 
 struct fault {

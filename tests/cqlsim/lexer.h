@@ -33,7 +33,8 @@ struct lexer {
 
 void lexer_init(struct lexer *lexer, struct arena *arena, const char *text, size_t length,
                 struct failure *failure);
-/* Skips space and comments and reads one token; false with a SYNTAX_ERROR on text that is no token. */
+/* Skips space and comments and reads one token; false with a SYNTAX_ERROR on text that is no token.
+ */
 MUST_CHECK bool lexer_next(struct lexer *lexer, struct token *token);
 /* SYNTAX_ERROR naming line and column of offset; returns false. */
 bool lexer_fail(struct lexer *lexer, size_t offset, const char *what, const char *detail);

@@ -12,8 +12,8 @@ enum literal_kind {
     LITERAL_HEX,
 };
 
-/* A native type's value from the literal's text (NUL-terminated; without quotes, with 0x), kept in arena. Refuses
- * as Cassandra does: Invalid STRING constant (..) for "column" of type int. */
+/* A native type's value from the literal's text (NUL-terminated; without quotes, with 0x), kept in
+ * arena. Refuses as Cassandra does: Invalid STRING constant (..) for "column" of type int. */
 MUST_CHECK bool literal_to_value(struct arena *arena, enum literal_kind kind, struct bytes text,
                                  const struct cql_type *type, const char *column,
                                  struct bytes *value, struct failure *failure);

@@ -1,4 +1,5 @@
-/* What the parser's files share. A parse function returns false (or NULL) once failure is filled. */
+/* What the parser's files share. A parse function returns false (or NULL) once failure is filled.
+ */
 #pragma once
 
 #include "ast.h"

@@ -30,8 +30,8 @@ void prepared_clear(struct prepared_registry *registry);
 /* MD5 of keyspace (may be NULL) and query. */
 void prepared_id(const char *keyspace, struct bytes query, uint8_t id[16]);
 struct prepared *prepared_find(struct prepared_registry *registry, const uint8_t id[16]);
-/* Parses and keeps a statement, putting out the oldest beyond PREPARED_MAX; NULL with failure when it does not parse.
- * One that is there already is returned as it is. */
+/* Parses and keeps a statement, putting out the oldest beyond PREPARED_MAX; NULL with failure when
+ * it does not parse. One that is there already is returned as it is. */
 struct prepared *prepared_add(struct prepared_registry *registry, const char *keyspace,
                               struct bytes query, struct failure *failure);
 void prepared_remove(struct prepared_registry *registry, struct prepared *prepared);

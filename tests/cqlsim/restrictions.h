@@ -1,4 +1,5 @@
-/* A WHERE clause taken apart: which partitions, from which row on, and what each row must satisfy. */
+/* A WHERE clause taken apart: which partitions, from which row on, and what each row must satisfy.
+ */
 #pragma once
 
 #include "execution.h"
@@ -28,8 +29,8 @@ MUST_CHECK bool restrictions_resolve(struct execution *execution, const struct t
                                      const struct relation *relations, size_t count,
                                      struct restrictions *restrictions);
 
-/* The partition keys = and IN ask for, sorted by token, without doubles; values holds partition_count values for each.
- * Only when partition_complete. */
+/* The partition keys = and IN ask for, sorted by token, without doubles; values holds
+ * partition_count values for each. Only when partition_complete. */
 struct asked_partition {
     struct partition_key key;
     struct bytes *values;
@@ -39,8 +40,8 @@ MUST_CHECK bool restrictions_partitions(struct execution *execution, const struc
                                         struct asked_partition **asked, size_t *count);
 
 /* Does the row (NULL: only static values exist) satisfy every filter? */
-bool restrictions_accept(const struct restrictions *restrictions,
-                         const struct partition *partition, const struct row *row, int64_t now);
+bool restrictions_accept(const struct restrictions *restrictions, const struct partition *partition,
+                         const struct row *row, int64_t now);
 /* The same for one filter. */
 bool restrictions_filter_accepts(const struct filter *filter, const struct partition *partition,
                                  const struct row *row, int64_t now);

@@ -79,8 +79,8 @@ struct table *schema_add_table(struct keyspace *keyspace, const char *name);
 /* A copy of table's definition without data, in no keyspace's list; for generated tables. */
 struct table *schema_shadow(const struct table *table);
 /* Copies name and type. Partition and clustering columns come in key order. */
-struct column *schema_add_column(struct table *table, const char *name,
-                                 const struct cql_type *type, enum column_kind kind);
+struct column *schema_add_column(struct table *table, const char *name, const struct cql_type *type,
+                                 enum column_kind kind);
 void schema_drop_column(struct table *table, struct column *column);
 void schema_drop_table(struct table *table);
 

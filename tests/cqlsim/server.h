@@ -97,8 +97,8 @@ void connection_flush(struct connection *connection);
 size_t connection_begin_frame(struct connection *connection, uint8_t version, int16_t stream,
                               uint8_t opcode);
 void connection_end_frame(struct connection *connection, size_t start);
-/* Takes the bytes of out from start back and puts them out after delay_ms, or when connection_release is called if
- * delay_ms is 0. */
+/* Takes the bytes of out from start back and puts them out after delay_ms, or when
+ * connection_release is called if delay_ms is 0. */
 void connection_defer(struct connection *connection, size_t start, uint32_t delay_ms);
 /* Puts out all that was held; says how many answers. */
 size_t connection_release(struct connection *connection);

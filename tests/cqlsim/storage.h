@@ -1,5 +1,5 @@
-/* Rows in memory, last write wins by timestamp. A collection is one cell: what two writers do to one at the same time
- * is decided for the whole, not for its elements. */
+/* Rows in memory, last write wins by timestamp. A collection is one cell: what two writers do to
+ * one at the same time is decided for the whole, not for its elements. */
 #pragma once
 
 #include "schema.h"
@@ -67,7 +67,8 @@ struct row *storage_get_row(struct table *table, struct partition *partition,
                             const struct bytes *clustering);
 struct row *storage_get_static(struct partition *partition);
 
-/* Last write wins; at the same timestamp a deletion beats a value and the larger value the smaller. */
+/* Last write wins; at the same timestamp a deletion beats a value and the larger value the smaller.
+ */
 void storage_write(struct row *row, size_t cell, struct bytes value, const struct stamp *stamp);
 void storage_mark_created(struct row *row, const struct stamp *stamp);
 void storage_delete_row(struct row *row, int64_t timestamp);

@@ -39,11 +39,11 @@ enum type_id {
 struct cql_type {
     enum type_id id;
     bool frozen;
-    size_t count;                  /* parts: 1 list and set, 2 map, n tuple and user type */
+    size_t count; /* parts: 1 list and set, 2 map, n tuple and user type */
     const struct cql_type **parts;
-    const char *keyspace;          /* user type */
-    const char *name;              /* user type */
-    const char **fields;           /* user type: names of the parts */
+    const char *keyspace; /* user type */
+    const char *name;     /* user type */
+    const char **fields;  /* user type: names of the parts */
 };
 
 /* The one shared instance of a native type. */
@@ -62,8 +62,8 @@ bool type_equal(const struct cql_type *a, const struct cql_type *b);
 /* As CREATE TABLE spells it: frozen<map<text, int>>. */
 void type_print(struct dynbuf *out, const struct cql_type *type);
 const char *type_text(struct arena *arena, const struct cql_type *type);
-/* The [option] of native_protocol_v4.spec §4.2.5.2; date and smaller types do not exist in v3 but are
- * sent all the same, as Cassandra does. */
+/* The [option] of native_protocol_v4.spec §4.2.5.2; date and smaller types do not exist in v3 but
+ * are sent all the same, as Cassandra does. */
 void type_put_option(struct dynbuf *out, const struct cql_type *type);
 
 /* Says whether value (length >= 0) is a serialized value of type; the text is like Cassandra's. */

@@ -1,5 +1,5 @@
-/* The notations of native_protocol_v4.spec §3, read with bounds checks and written into a dynbuf. The simulator's own:
- * nothing here comes from the proxy's codec. */
+/* The notations of native_protocol_v4.spec §3, read with bounds checks and written into a dynbuf.
+ * The simulator's own: nothing here comes from the proxy's codec. */
 #pragma once
 
 #include "bytes.h"
@@ -47,7 +47,8 @@ struct wire_header {
 /* data holds WIRE_HEADER_BYTES bytes. */
 void wire_header_read(const uint8_t *data, struct wire_header *header);
 
-/* Reads from a span; the first piece that does not fit sets failed, and everything after reads as zero. */
+/* Reads from a span; the first piece that does not fit sets failed, and everything after reads as
+ * zero. */
 struct wire_reader {
     const uint8_t *at;
     const uint8_t *end;
