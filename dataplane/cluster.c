@@ -882,7 +882,8 @@ void cluster_status(const struct cluster *cluster, struct cluster_status *status
     *status = (struct cluster_status){
         .failure_count = cluster->failure_count,
         .failure_threshold = cluster->config->heartbeat_failure_threshold,
-        .is_up = cluster->is_open &&
+        /* Not is_open: failures below the threshold are forgiven. */
+        .is_up = cluster->topology != NULL &&
                  cluster->failure_count < cluster->config->heartbeat_failure_threshold,
     };
     snprintf(status->address, sizeof status->address, "%s", cluster->address);

@@ -46,6 +46,16 @@ static void start(void)
     assert_non_null(admin);
 }
 
+static bool seen;
+
+static void mark_seen(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    (void)context;
+    seen = true;
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -289,6 +299,31 @@ static void keep_alive_serves_more_than_one(void **state)
     assert_non_null(strstr(first + 1, "HTTP/1.1 200 OK"));
 }
 
+/* A connection that was closed must leave nothing in the loop: the next socket with its number is
+ * somebody else's. */
+static void closed_connections_leave_no_event_behind(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        expect("GET /health/liveness", "HTTP/1.1 200 ", "OK");
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    for (int i = 0; i < 2; i++) {
+        struct event *event = event_new(base, ends[i], EV_READ, mark_seen, event_self_cbarg());
+        assert_non_null(event);
+        seen = false;
+        assert_int_equal(event_add(event, NULL), 0);
+        assert_int_equal(write(ends[1 - i], "x", 1), 1);
+        uint64_t deadline = clock_now_ns() + NS_PER_S;
+        while (!seen && clock_now_ns() < deadline)
+            event_base_loop(base, EVLOOP_NONBLOCK);
+        assert_true(seen);
+        event_free(event);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void a_taken_port_is_reported(void **state)
 {
     (void)state;
@@ -313,6 +348,7 @@ int main(void)
         WITH_SERVER(garbage_is_refused),
         WITH_SERVER(silent_connections_keep_nobody_out),
         WITH_SERVER(keep_alive_serves_more_than_one),
+        WITH_SERVER(closed_connections_leave_no_event_behind),
         WITH_SERVER(a_taken_port_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
