@@ -256,17 +256,19 @@ def test_service_goes_on_while_one_cluster_flaps(trio):
     origin, target, proxy = trio
     origin.query("INSERT INTO ks.kv (k, v) VALUES (1, 'x')")
     stop, failures, reads = threading.Event(), [], [0]
+    clients = [proxy.connect() for _ in range(3)]
 
-    def read():
-        with proxy.connect() as client:
-            while not stop.is_set():
+    def read(client):
+        try:
+            while not stop.is_set() and not failures:
                 result = outcome(client, READ)
-                reads[0] += 1
                 if result != "result":
                     failures.append(result)
-                    return
+                reads[0] += 1
+        except Exception as error:
+            failures.append(repr(error))
 
-    threads = [threading.Thread(target=read) for _ in range(3)]
+    threads = [threading.Thread(target=read, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
     try:
@@ -282,6 +284,8 @@ def test_service_goes_on_while_one_cluster_flaps(trio):
         for thread in threads:
             thread.join(20)
     assert not failures and reads[0] > 600
+    for client in clients:
+        client.close()
 
 
 def test_the_python_driver_survives_a_restart_of_a_cluster(trio):

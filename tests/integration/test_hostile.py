@@ -25,7 +25,10 @@ def bad_headers():
     """Headers no driver sends, on a connection that is ready."""
     cases = {}
     for version in [0, 1, 2, 5, 6, 7, 64, 65, 66, 127, 0x80, 0x83, 0x84, 0xFF]:
-        cases[f"version {version:#x}"] = raw(version=version, body=GOOD_QUERY)
+        frame = raw(version=version, body=GOOD_QUERY)
+        if version in (1, 2):  # their stream id has one byte
+            frame = struct.pack(">BBbBI", version, 0, 1, QUERY, len(GOOD_QUERY)) + GOOD_QUERY
+        cases[f"version {version:#x}"] = frame
     for opcode in range(256):
         if opcode not in (0x01, 0x05, 0x07, 0x09, 0x0A, 0x0B, 0x0D, 0x0F):
             cases[f"opcode {opcode:#x}"] = raw(opcode=opcode, body=GOOD_QUERY)
