@@ -21,13 +21,14 @@ FOLDERS_ALLOWED = {
 
 # Functions from values to values, and what they are made of: no sockets, no event loop.
 DATAPLANE_CORE = {
-    "assign", "classify", "cluster_id", "config", "merge", "metrics", "prepared", "request", "route", "snapshot",
-    "topology", "topology_build", "virtual",
+    "assign", "classify", "cluster_id", "config", "merge", "metrics", "prepared", "route", "snapshot", "supported",
+    "text_list", "topology", "topology_build", "virtual", "virtual_bind", "virtual_hosts", "virtual_parse",
+    "virtual_row",
 }  # fmt: skip
 
 # Third-party headers and the only files (by pattern) that may include them.
 HEADER_HOMES = {
-    "event2/": r"common/(link|mailbox)\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
+    "event2/": r"common/(link|mailbox)\.|controlplane/publisher\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
     "openssl/": r"proto/ctl_codec|dataplane/(tls|agent|virtual|virtual_\w+|prepared)\.|controlplane/(store|auth)\.|tests/",
     "sqlite3.h": r"controlplane/store\.c$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",
@@ -37,13 +38,13 @@ HEADER_HOMES = {
 }
 
 LINES_MAX = 900
-COLUMNS_MAX = 140
+COLUMNS_MAX = 150
 # Where an address in a file may lead: standards, the upstream projects themselves, and examples.
 ADDRESS_HOSTS = re.compile(
     r"localhost|10\.\d+\.\d+\.\d+|127\.\d+\.\d+\.\d+|0\.0\.0\.0|(\w+\.)*example(\.(com|org|net))?|www\.w3\.org|"
-    r"(\w+\.)*apache\.org|json-schema\.org|spec\.openapis\.org|keepachangelog\.com|semver\.org|www\.rfc-editor\.org"
+    r"(\w+\.)*apache\.org|github\.com|json-schema\.org|spec\.openapis\.org|keepachangelog\.com|semver\.org|www\.rfc-editor\.org"
 )
-MACHINE_PATHS = re.compile(r"(?<![\w.$}/-])/(work|root|home/\w+)/")
+MACHINE_PATHS = re.compile(r"(?<![\w.$}/-])/(work|home/\w+)/")
 PLACEHOLDERS = re.compile(r"\b(TODO|FIXME|XXX|HACK|TBD)\b|(?i:lorem ipsum|not implemented yet)")
 
 
@@ -126,9 +127,11 @@ def test_third_party_headers_stay_in_their_homes():
 
 def test_unbounded_calls_are_banned():
     """The compiler refuses most of these; this also covers code that a build leaves out."""
-    banned = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|alloca|atoi|atol|rand|tmpnam|mktemp|system)\s*\(")
+    always = "strcpy|strcat|sprintf|vsprintf|gets|strtok|alloca|tmpnam|mktemp"
     offenders = []
     for name in C_FILES:
+        names = always if name.startswith("tests/") else f"{always}|atoi|atol|rand|system"
+        banned = re.compile(rf"\b({names})\s*\(")
         without_comments = re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: "\n" * m[0].count("\n"), text_of(name), flags=re.S)
         without_strings = re.sub(r'"(?:[^"\\\n]|\\.)*"', '""', without_comments)
         for number, line in enumerate(without_strings.splitlines(), 1):
