@@ -16,6 +16,9 @@
 /* Bound values a statement on a virtual table may have. */
 #define VIRTUAL_VALUES_MAX 32
 
+/* Longest text that is kept to answer a prepared statement from. */
+#define VIRTUAL_TEXT_MAX 4096
+
 /* A prepared id within a frame that one of the clusters knows by another id. */
 struct id_use {
     uint32_t offset; /* of the id's bytes in the body; its length stands in the two bytes before */
@@ -230,6 +233,12 @@ static void prepare_virtual(const struct dispatch *dispatch, struct statement_cl
     struct dynbuf *body = &worker->reply;
     uint8_t id[16];
     uint8_t opcode = CQL_OPCODE_ERROR;
+    if (text.length > VIRTUAL_TEXT_MAX) {
+        session_reply_error(session, dispatch->header.stream, CQL_ERROR_INVALID,
+                            "The statement is too long (%zu bytes) for a table the proxy answers",
+                            text.length);
+        return;
+    }
     dynbuf_reset(body);
     virtual_prepare(worker->shared->virtual_hosts, system_topology(session), statement.table,
                     (const char *)text.data, text.length, session->keyspace, session->version, id,

@@ -32,6 +32,7 @@ void session_check_pressure(struct session *session)
 {
     if (session->client.queued < STREAM_HIGH_WATER)
         return;
+    stream_pause(&session->client, STREAM_PAUSE_UNREAD);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         stream_pause(&session->upstreams[i].stream, STREAM_PAUSE_PEER_FULL);
 }
@@ -165,6 +166,8 @@ static bool admit_header(struct session *session, struct cql_header header, cons
         fault = "a compressed frame came though no compression was agreed on";
     else if (header.body_length > CQL_FRAME_BODY_MAX)
         fault = "announced body length is over 256 MiB";
+    else if (session->state < SESSION_READY && header.body_length > SESSION_HANDSHAKE_MAX)
+        fault = "a frame before READY may not be that long";
     if (fault != NULL) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
         session_reply_error(
@@ -231,6 +234,7 @@ static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t
 static void on_client_drained(struct stream *stream)
 {
     struct session *session = CONTAINER_OF(stream, struct session, client);
+    stream_resume(stream, STREAM_PAUSE_UNREAD);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         stream_resume(&session->upstreams[i].stream, STREAM_PAUSE_PEER_FULL);
 }
@@ -238,8 +242,9 @@ static void on_client_drained(struct stream *stream)
 static void on_client_lost(struct stream *stream, const char *reason)
 {
     struct session *session = CONTAINER_OF(stream, struct session, client);
-    enum close_reason why =
-        session->state == SESSION_CLOSING ? session->close_reason : CLOSE_CLIENT_CLOSED;
+    enum close_reason why = session->state == SESSION_CLOSING      ? session->close_reason
+                            : strcmp(reason, "out_of_memory") == 0 ? CLOSE_OUT_OF_MEMORY
+                                                                   : CLOSE_CLIENT_CLOSED;
     session_close(session, why, reason);
 }
 

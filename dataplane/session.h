@@ -50,6 +50,9 @@ enum close_reason {
  * of 4.1 and later). */
 #define SESSION_REQUEST_MAX ((uint32_t)16 * 1024 * 1024)
 
+/* Largest frame of a client that is not ready yet. */
+#define SESSION_HANDSHAKE_MAX ((uint32_t)32 * 1024)
+
 /* Replies of the proxy that wait for a large answer to end; above this the client is not read. */
 #define SESSION_DEFERRED_MAX ((size_t)64 * 1024)
 

@@ -29,6 +29,7 @@ enum stream_pause {
     STREAM_PAUSE_LOCKED =
         1 << 2, /* another upstream is in the middle of a large frame to the client */
     STREAM_PAUSE_MERGE = 1 << 3,   /* a large answer waits for the other cluster's word */
+    STREAM_PAUSE_UNREAD = 1 << 5,  /* it does not read its own answers */
     STREAM_PAUSE_CLOSING = 1 << 4, /* the last reply is on its way; nothing more is read */
 };
 
