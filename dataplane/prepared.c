@@ -117,16 +117,19 @@ static struct prepared **find_link(struct shard *shard, uint64_t hash, struct cq
 static void unlink_entry(struct shard *shard, struct prepared **link)
 {
     struct prepared *entry = *link;
+    CHECK(entry != NULL);
+    atomic_store_explicit(&entry->is_replaced, true, memory_order_release);
     *link = entry->next;
     list_remove(&entry->link);
     shard->count--;
     prepared_put(entry);
 }
 
-/* Second chance: an entry used since the hand last came by goes to the back once more. */
+/* Second chance: an entry used since the hand last came by goes to the back once more. When all are
+ * used, the hand comes round and takes the oldest. */
 static void evict_one(struct shard *shard)
 {
-    for (size_t tries = shard->count; tries > 0; tries--) {
+    for (size_t tries = shard->count + 1; tries > 0; tries--) {
         struct prepared *oldest = CONTAINER_OF(list_first(&shard->clock), struct prepared, link);
         if (tries > 1 && atomic_exchange_explicit(&oldest->is_used, false, memory_order_relaxed)) {
             list_remove(&oldest->link);
@@ -147,12 +150,10 @@ int prepared_registry_add(struct prepared_registry *registry, struct prepared *p
     pthread_mutex_lock(&shard->mutex);
     int before = (int)shard->count;
     struct prepared **link = find_link(shard, hash, id);
-    if (*link != NULL) {
-        atomic_store_explicit(&(*link)->is_replaced, true, memory_order_release);
+    if (*link != NULL)
         unlink_entry(shard, link);
-    } else if (shard->count >= registry->shard_entries_max) {
+    else if (shard->count >= registry->shard_entries_max)
         evict_one(shard);
-    }
     struct prepared **bucket = &shard->buckets[(hash / SHARDS) % SHARD_BUCKETS];
     prepared_get(prepared);
     prepared->next = *bucket;
@@ -183,6 +184,9 @@ struct prepared *prepared_registry_find_by_target(struct prepared_registry *regi
                                                   struct cql_span target_id)
 {
     struct prepared *found = NULL;
+    /* Statements the proxy answers itself have no id on the target. */
+    if (target_id.length == 0)
+        return NULL;
     for (size_t i = 0; i < SHARDS && found == NULL; i++) {
         struct shard *shard = &registry->shards[i];
         pthread_mutex_lock(&shard->mutex);

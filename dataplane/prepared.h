@@ -23,7 +23,8 @@ struct prepared_id {
 
 struct prepared {
     _Atomic uint32_t references;
-    _Atomic bool is_replaced; /* a newer entry has taken this id: look it up again */
+    _Atomic bool is_replaced; /* the registry let go of it (a newer entry has taken its id, or it
+                                 was evicted): look the id up again */
     _Atomic bool is_used;     /* since the eviction hand last came by */
     struct list link;         /* registry: the shard's clock */
     struct prepared *next;    /* registry: the bucket's chain */
@@ -52,7 +53,8 @@ int prepared_registry_add(struct prepared_registry *registry, struct prepared *p
 /* By the client's id: an entry with a reference for the caller, or NULL. */
 struct prepared *prepared_registry_find(struct prepared_registry *registry,
                                         struct cql_span origin_id);
-/* By the target's id, which only an UNPREPARED answer to a BATCH needs: walks the registry. */
+/* By the target's id, which only an UNPREPARED answer to a BATCH needs: walks the registry. An
+ * empty id is nobody's. */
 struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry,
                                                   struct cql_span target_id);
 

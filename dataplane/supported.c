@@ -22,9 +22,12 @@ void supported_build(const struct topology *origin, const struct topology *targe
     (void)origin; /* compression will be the intersection of both */
     dynbuf_reset(out);
     cql_put_u16(out, 0);
-    for (uint16_t left = cql_read_u16(&cursor); left > 0 && !cursor.failed; left--) {
+    /* One less than a count can say: COMPRESSION comes on top. */
+    for (uint16_t left = cql_read_u16(&cursor); left > 0 && entries < UINT16_MAX - 1; left--) {
         struct cql_span key = cql_read_string(&cursor);
         uint16_t values = cql_read_u16(&cursor);
+        if (cursor.failed)
+            break;
         bool is_skipped = cql_span_equals(key, "COMPRESSION");
         bool is_versions = cql_span_equals(key, "PROTOCOL_VERSIONS");
         size_t count_at = 0;
