@@ -1,5 +1,5 @@
-/* What is known of every data plane: who it is, what it has applied, its last error and its counters. Thread-safe. Written by the publisher,
- * read by the REST handlers. Never stored as truth: it comes from HELLO, ACK and NACK alone. */
+/* What is known of every data plane: who it is, what it has applied, its last error and its counters. Thread-safe. Written by
+ * the publisher, read by the REST handlers. Never stored as truth: it comes from HELLO, ACK and NACK alone. */
 #pragma once
 
 #include <stdbool.h>

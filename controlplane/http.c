@@ -4,18 +4,24 @@
  * library's own error pages. */
 #include "controlplane/http.h"
 
+#include <arpa/inet.h>
 #include <civetweb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/json.h"
 #include "common/log.h"
 #include "controlplane/metrics.h"
 
+#define STOP_WAIT_S  3
+#define DRAIN_MAX    (256u * 1024u) /* bytes read of a request already refused */
 #define RESPONSE_MAX (8u * 1024u * 1024u)
 #define THREADS      "32"
 
@@ -36,6 +42,11 @@ struct http {
     struct plane *plane;
     atomic_uint streams;
     int port;
+    pthread_mutex_t mutex;
+    pthread_cond_t idle;
+    unsigned running; /* handlers at work; guarded by mutex */
+    struct sockaddr_in address;
+    atomic_bool stopped;
 };
 
 struct http_exchange {
@@ -304,6 +315,49 @@ static void dispatch(const struct http_request *request, struct http_response *r
     }
 }
 
+/* Takes some of what a refused request still sends: a close with unread bytes would reset the
+ * connection, and the client would never see why. */
+static void drain(struct mg_connection *connection, const struct mg_request_info *info)
+{
+    char chunk[4096];
+    size_t left = DRAIN_MAX;
+    if (info->content_length <= 0 && mg_get_header(connection, "Transfer-Encoding") == NULL)
+        return;
+    while (left > 0) {
+        int got = mg_read(connection, chunk, left < sizeof chunk ? left : sizeof chunk);
+        if (got <= 0)
+            return;
+        left -= (size_t)got;
+    }
+}
+
+static void begin_handler(struct http *http)
+{
+    pthread_mutex_lock(&http->mutex);
+    http->running++;
+    pthread_mutex_unlock(&http->mutex);
+}
+
+static void end_handler(struct http *http)
+{
+    pthread_mutex_lock(&http->mutex);
+    if (--http->running == 0)
+        pthread_cond_broadcast(&http->idle);
+    pthread_mutex_unlock(&http->mutex);
+}
+
+/* Once told to stop, civetweb drops what handlers write: they get a moment to finish first. */
+static void wait_for_handlers(struct http *http)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += STOP_WAIT_S;
+    pthread_mutex_lock(&http->mutex);
+    while (http->running > 0 && pthread_cond_timedwait(&http->idle, &http->mutex, &end) == 0)
+        ;
+    pthread_mutex_unlock(&http->mutex);
+}
+
 static int on_request(struct mg_connection *connection)
 {
     const struct mg_request_info *info = mg_get_request_info(connection);
@@ -318,6 +372,7 @@ static int on_request(struct mg_connection *connection)
         .peer = info->remote_addr,
     };
     struct http_response response;
+    begin_handler(http);
     response_init(&response);
     if (has_doubtful_length(info)) {
         http_problem(&response, 400, "the length of the body is said more than once", NULL);
@@ -327,8 +382,11 @@ static int on_request(struct mg_connection *connection)
     }
     if (!response.streamed)
         send_response(connection, &response, strcmp(info->request_method, "HEAD") != 0);
+    if (response.close)
+        drain(connection, info);
     int status = response.status;
     response_fini(&response);
+    end_handler(http);
     return status;
 }
 
@@ -400,6 +458,32 @@ void http_stream_end(const struct http_request *request, struct http_response *r
  * -----------------------------------------------------------------------------------------------------------
  */
 
+/* civetweb's accepting thread looks at its stop flag when a connection comes, or after 2 s: so
+ * connections come. Runs beside mg_stop, which sets the flag and then blocks. */
+static void *nudge(void *context)
+{
+    struct http *http = context;
+    while (!atomic_load(&http->stopped)) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd >= 0) {
+            (void)!connect(fd, (const struct sockaddr *)&http->address, sizeof http->address);
+            close(fd);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    return NULL;
+}
+
+static void stop_server(struct http *http)
+{
+    pthread_t nudger;
+    bool has_nudger = pthread_create(&nudger, NULL, nudge, http) == 0;
+    mg_stop(http->context);
+    atomic_store(&http->stopped, true);
+    if (has_nudger)
+        pthread_join(nudger, NULL);
+}
+
 struct http *http_new(const struct control_config *config, struct plane *plane, char *error,
                       size_t error_size)
 {
@@ -413,7 +497,7 @@ struct http *http_new(const struct control_config *config, struct plane *plane, 
         "enable_keep_alive",
         "yes",
         "keep_alive_timeout_ms",
-        "2000",
+        "500",
         "request_timeout_ms",
         "10000",
         "tcp_nodelay",
@@ -438,6 +522,8 @@ struct http *http_new(const struct control_config *config, struct plane *plane, 
     struct http *http = calloc(1, sizeof *http);
     CHECK(http != NULL);
     http->plane = plane;
+    pthread_mutex_init(&http->mutex, NULL);
+    pthread_cond_init(&http->idle, NULL);
     start_message[0] = '\0';
     mg_init_library(0);
     http->context = mg_start(&callbacks, http, options);
@@ -446,12 +532,17 @@ struct http *http_new(const struct control_config *config, struct plane *plane, 
                  "CONTROL_HTTP_ADDRESS and CONTROL_HTTP_PORT: cannot listen at %s: %s", listening,
                  start_message[0] == '\0' ? "the HTTP server did not start" : start_message);
         mg_exit_library();
+        pthread_cond_destroy(&http->idle);
+        pthread_mutex_destroy(&http->mutex);
         free(http);
         return NULL;
     }
     struct mg_server_port ports[2];
     if (mg_get_server_ports(http->context, 2, ports) > 0)
         http->port = ports[0].port;
+    http->address.sin_family = AF_INET;
+    http->address.sin_port = htons((uint16_t)http->port);
+    CHECK(inet_pton(AF_INET, config->http_address, &http->address.sin_addr) == 1);
     return http;
 }
 
@@ -464,7 +555,10 @@ void http_free(struct http *http)
 {
     if (http == NULL)
         return;
-    mg_stop(http->context);
+    wait_for_handlers(http);
+    stop_server(http);
     mg_exit_library();
+    pthread_cond_destroy(&http->idle);
+    pthread_mutex_destroy(&http->mutex);
     free(http);
 }

@@ -1,5 +1,5 @@
-/* The HTTP server: a thin shell around civetweb, which only http.c includes. Requests come in on civetweb's threads; a handler reads the request,
- * fills in the response, and touches the rest of the program through struct plane only. */
+/* The HTTP server: a thin shell around civetweb, which only http.c includes. Requests come in on civetweb's threads; a handler reads
+ * the request, fills in the response, and touches the rest of the program through struct plane only. */
 #pragma once
 
 #include <stdbool.h>

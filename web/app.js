@@ -12,8 +12,12 @@ const TOGGLES = [
     what: "Who answers SELECT statements on application tables.",
     question: (on) => on ? "Answer reads from the target?" : "Answer reads from the origin?",
     effect: (on) => on
-      ? "From now on every SELECT is answered by the target cluster. The target becomes the primary: clients get its answers and its errors. Writes still go to both clusters. Requests in flight finish where they began."
-      : "From now on every SELECT is answered by the origin cluster again. The origin becomes the primary: clients get its answers and its errors. Writes still go to both clusters. Requests in flight finish where they began.",
+      ? "From now on every SELECT is answered by the target cluster. The target becomes the primary: clients " +
+        "get its answers and its errors. Writes still go to both clusters. Requests in flight finish where " +
+        "they began."
+      : "From now on every SELECT is answered by the origin cluster again. The origin becomes the primary: " +
+        "clients get its answers and its errors. Writes still go to both clusters. Requests in flight finish " +
+        "where they began.",
   },
   {
     name: "forward_system_queries_to_target",
@@ -21,8 +25,10 @@ const TOGGLES = [
     what: "Who answers reads of the system keyspaces, which drivers use to learn the schema.",
     question: (on) => on ? "Answer system queries from the target?" : "Answer system queries from the origin?",
     effect: (on) => on
-      ? "Drivers will read keyspaces, tables and types from the target cluster. If the two schemas differ, drivers that refresh their metadata will see the target's."
-      : "Drivers will read keyspaces, tables and types from the origin cluster. If the two schemas differ, drivers that refresh their metadata will see the origin's.",
+      ? "Drivers will read keyspaces, tables and types from the target cluster. If the two schemas differ, " +
+        "drivers that refresh their metadata will see the target's."
+      : "Drivers will read keyspaces, tables and types from the origin cluster. If the two schemas differ, " +
+        "drivers that refresh their metadata will see the origin's.",
   },
 ];
 
@@ -116,7 +122,7 @@ async function change(name, value) {
       showNotice(`Done: revision ${body.revision} is in force on every connected data plane.`, "good");
     } else if (response.status === 202) {
       const names = body.pending.map((entry) => `${entry.address} (${entry.reason})`).join(", ");
-      showNotice(`Revision ${body.revision} is stored, but these data planes have not acknowledged it: ${names || "none listed"}.`, "bad");
+      showNotice(`Revision ${body.revision} is stored, but not acknowledged by: ${names || "none listed"}.`, "bad");
     } else if (response.status === 412) {
       showNotice("Somebody else changed the routing in the meantime. Look at the present state, then try again.", "bad");
     } else {
@@ -193,7 +199,7 @@ function drawDataplanes() {
     const applied = cell(`${dataplane.applied_revision} `);
     applied.append(differs
       ? badge(`differs from ${page.routing ? page.routing.revision : "the store"}`, "bad")
-      : badge("in force", "good"));
+      : badge(dataplane.connected ? "in force" : "last known", dataplane.connected ? "good" : ""));
     const error = dataplane.last_error;
     row.append(address, link, applied,
       cell(dataplane.stats && dataplane.connected ? String(dataplane.stats.client_connections) : "–"),
@@ -227,7 +233,7 @@ function describe(entry) {
 function drawAudit(entries) {
   element("audit").replaceChildren(...entries.map((entry) => {
     const row = document.createElement("tr");
-    row.append(cell(time(entry.time_ms)), cell(String(entry.revision)), cell(entry.actor), cell(describe(entry)));
+    row.append(cell(time(entry.time_ms), "time"), cell(String(entry.revision)), cell(entry.actor), cell(describe(entry)));
     if (entry.user_agent) row.children[2].title = entry.user_agent;
     return row;
   }));
