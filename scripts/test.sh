@@ -105,10 +105,14 @@ unit() {
     "${runner[@]}" ctest --preset "$1" --no-tests=error --timeout 120 --output-junit "$JUNIT" -j 2
 }
 
-plays() { # plays PRESET FOLDER: pytest against the binaries of a preset
-    CLOUDGATE_BIN="$ROOT/build/$1/bin" "${runner[@]}" "$VENV/bin/python" -m pytest -p no:cacheprovider -q -rs \
-        --junitxml="$JUNIT" --timeout=300 "$ROOT/tests/$2"
+plays() { # plays PRESET FOLDER OPTION...: pytest against the binaries of a preset
+    local preset=$1 folder=$2
+    shift 2
+    CLOUDGATE_BIN="$ROOT/build/$preset/bin" "${runner[@]}" "$VENV/bin/python" -m pytest -p no:cacheprovider -q -rs \
+        --junitxml="$JUNIT" --timeout=300 "$@" "$ROOT/tests/$folder"
 }
+# Plays mostly wait: several files of them at a time, each in its own process.
+integration() { plays "$1" integration -n 3 --dist loadfile; }
 
 our_sources() { git -c safe.directory="$ROOT" ls-files -- '*.c' '*.h'; }
 check_format() { our_sources | xargs clang-format-14 --dry-run -Werror; }
@@ -155,7 +159,7 @@ python_environment || die "pip could not install tests/requirements.txt into bui
 if [[ ! $full ]]; then
     stage build-gcc build_preset release || finish
     stage unit-gcc unit release
-    stage integration plays release integration
+    stage integration integration release
     finish
 fi
 
@@ -167,7 +171,7 @@ stage deploy check_deploy
 if stage build-gcc build_preset release; then
     stage unit-gcc unit release
     stage lint plays release lint
-    stage integration plays release integration
+    stage integration integration release
     stage cassandra plays release cassandra
 fi
 if stage build-clang build_preset clang; then
@@ -176,11 +180,11 @@ if stage build-clang build_preset clang; then
 fi
 if stage build-asan build_preset asan; then
     stage unit-asan sanitized unit asan
-    stage integration-asan sanitized plays asan integration
+    stage integration-asan sanitized integration asan
 fi
 if stage build-tsan build_preset tsan; then
     stage unit-tsan sanitized unit tsan
-    stage integration-tsan sanitized plays tsan integration
+    stage integration-tsan sanitized integration tsan
 fi
 stage fuzz check_fuzz
 finish

@@ -7,7 +7,9 @@ build_preset() {
         cd "$ROOT" || exit
         cmake --preset "$1" >"$ROOT/build/configure-$1.log" 2>&1 ||
             { cat "$ROOT/build/configure-$1.log"; exit 1; }
-        cmake --build --preset "$1" -- --quiet
+        # Quiet when all is well: ninja has no option for "no work to do".
+        cmake --build --preset "$1" -- --quiet >"$ROOT/build/build-$1.log" 2>&1 ||
+            { cat "$ROOT/build/build-$1.log"; exit 1; }
     )
 }
 

@@ -8,7 +8,7 @@ if [[ $(id -u) == 0 && ${CI:-} == true ]]; then
     ASSUME_YES=1
 fi
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }
 warn() { printf '%s\n' "$*" >&2; }
 die() {
     printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
