@@ -228,6 +228,20 @@ def test_the_client_limit_is_answered_with_words(lab):
         client.close()
 
 
+def test_clients_that_are_refused_take_no_place(lab):
+    """Refused connections that linger must not keep out the client for whom there is room again."""
+    proxy = lab.proxy(*lab.pair(), MAX_CLIENTS_THRESHOLD="10", **SETTINGS).start()
+    clients = [proxy.connect() for _ in range(10)]
+    lingering = [proxy.connect(is_ready=False) for _ in range(20)]
+    clients.pop().close()
+    # The place is free once the proxy has met the end of the connection that left.
+    closed = 'zdm_client_disconnections_total{reason="client_closed"}'
+    proxy.wait_metric(closed, 1)
+    clients.append(proxy.connect())
+    for connection in clients + lingering:
+        connection.close()
+
+
 def test_a_client_that_does_not_read_harms_nobody(trio):
     """It asks for much more than fits into the sockets and reads none of it."""
     origin, _, proxy = trio

@@ -61,6 +61,17 @@ def http(method, url, body=None, headers=None, timeout=10.0):
             return reply.code, dict(reply.headers), reply.read()
 
 
+def opened(connection, is_ready, user, password):
+    """The connection after its handshake if that is wanted; closed when the handshake fails."""
+    if not is_ready:
+        return connection
+    try:
+        return connection.startup(user, password)
+    except BaseException:
+        connection.close()
+        raise
+
+
 class Program:
     """A process with its log. Subclasses say what is run and when it is up."""
 
@@ -188,8 +199,7 @@ class ClusterSim(Program):
 
     def connect(self, is_ready=True, **options):
         """Straight to the cluster, not through a proxy."""
-        connection = wire.Connection(self.address, self.port, **options)
-        return connection.startup(self.user, self.password) if is_ready else connection
+        return opened(wire.Connection(self.address, self.port, **options), is_ready, self.user, self.password)
 
     def rows(self, text):
         with self.connect() as connection:
@@ -300,8 +310,7 @@ class Proxy(Program):
 
     def connect(self, user=None, password=None, is_ready=True, **options):
         """A raw client of the proxy, by default through its handshake."""
-        connection = wire.Connection(self.address, self.port, **options)
-        return connection.startup(user, password) if is_ready else connection
+        return opened(wire.Connection(self.address, self.port, **options), is_ready, user, password)
 
     @contextlib.contextmanager
     def driver(self, user=None, password=None, **options):
