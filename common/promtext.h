@@ -1,6 +1,7 @@
-/* Prometheus text exposition, format 0.0.4: the pieces both planes write their /metrics with. Appends to a dynbuf; the caller
- * checks its failed flag once at the end. Names and label texts are the caller's own constants; label values that come from
- * elsewhere go through promtext_label_value. */
+/* Prometheus text exposition, format 0.0.4: the pieces both planes write their /metrics with.
+ * Appends to a dynbuf; the caller checks its failed flag once at the end. Names and label texts are
+ * the caller's own constants; label values that come from elsewhere go through
+ * promtext_label_value. */
 #pragma once
 
 #include <stdint.h>
@@ -14,11 +15,14 @@ void promtext_family(struct dynbuf *out, const char *name, const char *type, con
 /* One sample line. labels: `a="x",b="y"` without braces, or "". */
 void promtext_sample(struct dynbuf *out, const char *name, const char *labels, int64_t value);
 /* One sample of a duration, in seconds with as many decimals as needed. */
-void promtext_seconds(struct dynbuf *out, const char *name, const char *labels, uint64_t nanoseconds);
-/* The bucket, sum and count lines of one histogram series. buckets: count + 1 numbers of observations, not cumulative, the last
- * one above all bounds; bounds_ms: count upper bounds, rising. */
-void promtext_histogram(struct dynbuf *out, const char *name, const char *labels, const uint64_t *buckets,
-                        const uint32_t *bounds_ms, size_t count, uint64_t sum_ns);
+void promtext_seconds(struct dynbuf *out, const char *name, const char *labels,
+                      uint64_t nanoseconds);
+/* The bucket, sum and count lines of one histogram series. buckets: count + 1 numbers of
+ * observations, not cumulative, the last one above all bounds; bounds_ms: count upper bounds,
+ * rising. */
+void promtext_histogram(struct dynbuf *out, const char *name, const char *labels,
+                        const uint64_t *buckets, const uint32_t *bounds_ms, size_t count,
+                        uint64_t sum_ns);
 /* Appends text as the inside of a label value: backslash, quote and newline escaped. */
 void promtext_label_value(struct dynbuf *out, const char *text);
 /* The process_* families of this process, read from /proc/self; what cannot be read is left out. */
