@@ -70,6 +70,8 @@ static bool keep_input(struct stream *stream, const uint8_t *data, size_t length
         stream->input = NULL;
         return true;
     }
+    if (kept != NULL && kept->references == 1 && data == kept->bytes && length == kept->end)
+        return true; /* a large frame in the making, looked at again after a pause */
     if (kept != NULL && kept->references == 1 && kept->capacity >= length &&
         need <= STREAM_WHOLE_FRAME) {
         memmove(kept->bytes, data, length);
@@ -134,7 +136,8 @@ static ssize_t read_large(struct stream *stream)
 
 static bool is_large(const struct stream *stream)
 {
-    return stream->input != NULL && stream->input_need > STREAM_WHOLE_FRAME;
+    return stream->input != NULL && stream->input_need > STREAM_WHOLE_FRAME &&
+           stream->input->end < stream->input_need;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
@@ -411,6 +414,8 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
         return;
     }
     update_reading(stream);
+    if (stream->queued > 0 || stream->closes_when_flushed)
+        mark_dirty(stream); /* what was queued meanwhile */
     stream->handlers->on_connected(stream, NULL);
 }
 
