@@ -6,29 +6,19 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "common/log.h"
 #include "common/promtext.h"
 #include "dataplane/config.h"
 
-#define CONNECTION_MAX     64
 #define HEADER_MAX_BYTES   8192
 #define BODY_MAX_BYTES     1024 /* none of our requests has one */
-#define IDLE_TIMEOUT_S     30
+#define IDLE_TIMEOUT_S     5    /* silent connections go before they can use up the descriptors */
 #define RESPONSE_MAX_BYTES (16u * 1024 * 1024)
-
-/* A connection evhttp owns. It tells nobody when it closes one, but a socket has an inode number of
- * its own: as long as the descriptor leads to that one, the connection is open. */
-struct connection {
-    int fd;
-    ino_t inode;
-};
 
 struct admin {
     struct event_base *base;
@@ -38,10 +28,6 @@ struct admin {
     bool readiness_requires_both;
     void (*read_status)(void *context, struct admin_status *status);
     void *context;
-    struct connection connections[CONNECTION_MAX]; /* oldest first; some may be closed */
-    size_t connection_count;
-    struct bufferevent *accepted; /* not yet in connections; see on_accept */
-    struct event *note_accepted;
 };
 
 static void reply(struct evhttp_request *request, int code, const char *reason,
@@ -176,79 +162,6 @@ static void on_other(struct evhttp_request *request, void *context)
                "Not found. Served here: /metrics, /health/liveness, /health/readiness\n");
 }
 
-static bool socket_inode(int fd, ino_t *inode)
-{
-    struct stat status;
-    if (fd < 0 || fstat(fd, &status) != 0)
-        return false;
-    *inode = status.st_ino;
-    return true;
-}
-
-static void forget_closed(struct admin *admin)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < admin->connection_count; i++) {
-        ino_t inode;
-        if (socket_inode(admin->connections[i].fd, &inode) && inode == admin->connections[i].inode)
-            admin->connections[kept++] = admin->connections[i];
-    }
-    admin->connection_count = kept;
-}
-
-/* Over the limit the oldest connection goes, so that many silent ones can never keep a scraper or a
- * health check out. evhttp then meets the end of the stream and frees it. */
-static void make_room(struct admin *admin)
-{
-    forget_closed(admin);
-    if (admin->connection_count < CONNECTION_MAX)
-        return;
-    shutdown(admin->connections[0].fd, SHUT_RDWR);
-    admin->connection_count--;
-    memmove(admin->connections, admin->connections + 1,
-            admin->connection_count * sizeof *admin->connections);
-}
-
-static void note_accepted(struct admin *admin)
-{
-    struct bufferevent *accepted = admin->accepted;
-    struct connection connection;
-    if (accepted == NULL)
-        return;
-    admin->accepted = NULL;
-    connection.fd = bufferevent_getfd(accepted);
-    /* Given back at once: a reference held longer would outlive evhttp's close of the descriptor,
-     * and with it events that the loop would later take for those of another connection with the
-     * same number. */
-    bufferevent_decref(accepted);
-    if (!socket_inode(connection.fd, &connection.inode))
-        return;
-    make_room(admin);
-    admin->connections[admin->connection_count++] = connection;
-}
-
-static void on_note_accepted(evutil_socket_t fd, short what, void *context)
-{
-    (void)fd;
-    (void)what;
-    note_accepted(context);
-}
-
-/* Called for each accepted connection, before evhttp gives it its descriptor: that is looked up at
- * the next accept or in the next event, before the connection can have been closed. */
-static struct bufferevent *on_accept(struct event_base *base, void *context)
-{
-    struct admin *admin = context;
-    note_accepted(admin);
-    struct bufferevent *connection = bufferevent_socket_new(base, -1, 0);
-    if (connection != NULL) {
-        bufferevent_incref(connection);
-        admin->accepted = connection;
-        event_active(admin->note_accepted, EV_TIMEOUT, 0);
-    }
-    return connection;
-}
-
 static int bound_port(evutil_socket_t socket)
 {
     struct sockaddr_storage address;
@@ -274,8 +187,7 @@ struct admin *admin_new(struct event_base *base, const struct config *config,
         .read_status = read_status,
         .context = context,
     };
-    admin->note_accepted = event_new(base, -1, 0, on_note_accepted, admin);
-    CHECK(admin->http != NULL && admin->note_accepted != NULL);
+    CHECK(admin->http != NULL);
     evhttp_set_max_headers_size(admin->http, HEADER_MAX_BYTES);
     evhttp_set_max_body_size(admin->http, BODY_MAX_BYTES);
     evhttp_set_timeout(admin->http, IDLE_TIMEOUT_S);
@@ -283,7 +195,6 @@ struct admin *admin_new(struct event_base *base, const struct config *config,
     evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
                                                 EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
                                                 EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
-    evhttp_set_bevcb(admin->http, on_accept, admin);
     evhttp_set_cb(admin->http, "/metrics", on_metrics, admin);
     evhttp_set_cb(admin->http, "/health/liveness", on_liveness, admin);
     evhttp_set_cb(admin->http, "/health/readiness", on_readiness, admin);
@@ -314,8 +225,6 @@ void admin_free(struct admin *admin)
 {
     if (admin == NULL)
         return;
-    note_accepted(admin);
-    event_free(admin->note_accepted);
     evhttp_free(admin->http);
     free(admin);
 }
