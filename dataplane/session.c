@@ -265,6 +265,7 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
     }
     session->worker = worker;
     session->state = is_refused ? SESSION_REFUSED : SESSION_ACCEPTED;
+    session->is_over_limit = is_refused;
     session->version = CQL_VERSION_MAX;
     session->accepted_ns = worker_now(worker);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
@@ -327,7 +328,8 @@ void session_close(struct session *session, enum close_reason reason, const char
               close_reasons[reason].text, log_quote(quoted, sizeof quoted, detail, strlen(detail)));
     metrics_add(worker->metrics, close_reasons[reason].metric, 1);
     metrics_add(worker->metrics, METRIC_CLIENT_CONNECTIONS, -1);
-    atomic_fetch_sub(&worker->shared->clients, 1);
+    atomic_fetch_sub(session->is_over_limit ? &worker->shared->refused : &worker->shared->clients,
+                     1);
     stream_close(&session->client);
     session->lock = NULL;
     abandon_requests(session);

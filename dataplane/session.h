@@ -69,6 +69,7 @@ struct session {
     struct list doomed;
     enum session_state state;
     enum close_reason close_reason;
+    bool is_over_limit;
     uint8_t version; /* protocol version of the client, fixed by its STARTUP */
     uint64_t accepted_ns;
     struct stream client;

@@ -54,19 +54,21 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     (void)length;
     worker->loop.now_ns = clock_now_ns(); /* a worker without clients may have slept for hours */
     int64_t limit = worker->config->max_clients_threshold;
-    int64_t clients = atomic_fetch_add(&worker->shared->clients, 1);
     name_peer(peer, sizeof peer, address);
-    if (clients >= limit)
+    bool is_refused = atomic_fetch_add(&worker->shared->clients, 1) >= limit;
+    if (is_refused) {
+        atomic_fetch_sub(&worker->shared->clients, 1);
         LOG_WARN("client_refused", "client=%s reason=over_client_limit limit=%lld", peer,
                  (long long)limit);
-    if (clients >= limit + REFUSED_MAX) {
-        atomic_fetch_sub(&worker->shared->clients, 1);
+    }
+    if (is_refused && atomic_fetch_add(&worker->shared->refused, 1) >= REFUSED_MAX) {
+        atomic_fetch_sub(&worker->shared->refused, 1);
         metrics_add(worker->metrics, METRIC_CLOSED_OVER_LIMIT, 1);
         close(fd);
         return;
     }
-    if (session_new(worker, fd, peer, clients >= limit) == NULL) {
-        atomic_fetch_sub(&worker->shared->clients, 1);
+    if (session_new(worker, fd, peer, is_refused) == NULL) {
+        atomic_fetch_sub(is_refused ? &worker->shared->refused : &worker->shared->clients, 1);
         LOG_ERROR("client_refused", "client=%s reason=out_of_memory", peer);
     }
 }

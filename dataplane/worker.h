@@ -25,7 +25,8 @@ struct worker_shared {
     const struct config *config;
     const struct virtual_hosts *virtual_hosts;
     struct prepared_registry *prepared;
-    _Atomic int64_t clients; /* connections open now, those being refused included */
+    _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
+    _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
     _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
 };
 
