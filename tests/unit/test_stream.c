@@ -36,6 +36,7 @@ struct end {
     struct end *views_to[2]; /* frames out of large chunks are queued there */
     /* What it has seen: */
     struct dynbuf frames; /* all whole frames, one after the other */
+    int input_calls;
     int frame_count;
     int view_count;
     int connected, drained, lost;
@@ -57,7 +58,9 @@ static size_t on_input(struct stream *stream, const uint8_t *data, size_t length
     struct end *end = CONTAINER_OF(stream, struct end, stream);
     size_t done = 0;
     assert_int_equal(end->lost, 0);
+    assert_int_equal(stream->paused, 0);
     assert_true(length > 0);
+    end->input_calls++;
     if (end->closes_in_handler) {
         stream_close(stream);
         return 0;
@@ -513,6 +516,14 @@ static void test_one_look_a_turn(void **state)
         put_frame(&sent, 10);
     send_all(&fixture, &end, sent.data, sent.length);
     UNTIL(&fixture, end.frame_count == 1);
+    /* Resumed and paused again within one turn, for one reason of two: not looked at. */
+    int calls = end.input_calls;
+    stream_resume(&end.stream, STREAM_PAUSE_MERGE);
+    stream_pause(&end.stream, STREAM_PAUSE_LOCKED);
+    stream_pause(&end.stream, STREAM_PAUSE_MERGE);
+    stream_resume(&end.stream, STREAM_PAUSE_LOCKED);
+    stream_loop_run_again(&fixture.loop);
+    assert_int_equal(end.input_calls, calls);
     for (int n = 2; n <= 5; n++) {
         stream_resume(&end.stream, STREAM_PAUSE_MERGE);
         stream_loop_run_again(&fixture.loop);
