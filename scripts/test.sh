@@ -115,10 +115,20 @@ plays() { # plays PRESET FOLDER OPTION...: pytest against the binaries of a pres
 integration() { plays "$1" integration -n 3 --dist loadfile; }
 
 our_sources() { git -c safe.directory="$ROOT" ls-files -- '*.c' '*.h'; }
-check_format() { our_sources | xargs clang-format-14 --dry-run -Werror; }
+check_format() {
+    local source failed=0
+    while IFS= read -r source; do
+        clang-format-14 "$source" | cmp -s - "$source" || { say "not formatted: $source"; failed=1; }
+    done < <(our_sources)
+    ((failed == 0)) || say "run: git ls-files -- '*.c' '*.h' | xargs clang-format-14 -i"
+    return "$failed"
+}
+# The path-sensitive analyzer is for the product; test programs run under the sanitizers anyway.
 check_tidy() {
-    our_sources | grep '\.c$' | grep -v '^tests/fuzz/' |
-        xargs -P 2 -n 4 clang-tidy-14 -p build/clang --quiet --warnings-as-errors='*'
+    local tidy=(xargs -P 2 -n 4 clang-tidy-14 -p build/clang --quiet --warnings-as-errors='*')
+    our_sources | grep '\.c$' | grep -v '^tests/' | "${tidy[@]}" &&
+        our_sources | grep '^tests/.*\.c$' | grep -v '^tests/fuzz/' |
+        "${tidy[@]}" --checks='-clang-analyzer-*,-misc-redundant-expression'
 }
 check_shell() { (cd scripts && shellcheck -x -P SCRIPTDIR ./*.sh lib/*.sh ../.ci/run); }
 check_compose() {
@@ -149,42 +159,46 @@ check_fuzz() {
     ((ran > 0))
 }
 
-packages=("${PACKAGES_BUILD[@]}" "${PACKAGES_PYTHON[@]}")
-[[ $full ]] && packages+=("${PACKAGES_LINT[@]}" "${PACKAGES_CASSANDRA[@]}")
-packages_install "${packages[@]}"
-mkdir -p "$RESULTS"
-say "Preparing the Python environment in build/venv"
-python_environment || die "pip could not install tests/requirements.txt into build/venv"
+# A function, so that the whole script is read before it runs: it may be edited meanwhile.
+run_stages() {
+    local packages=("${PACKAGES_BUILD[@]}" "${PACKAGES_PYTHON[@]}")
+    [[ $full ]] && packages+=("${PACKAGES_LINT[@]}" "${PACKAGES_CASSANDRA[@]}")
+    packages_install "${packages[@]}"
+    mkdir -p "$RESULTS"
+    say "Preparing the Python environment in build/venv"
+    python_environment || die "pip could not install tests/requirements.txt into build/venv"
 
-if [[ ! $full ]]; then
-    stage build-gcc build_preset release || finish
-    stage unit-gcc unit release
-    stage integration integration release
+    if [[ ! $full ]]; then
+        stage build-gcc build_preset release || finish
+        stage unit-gcc unit release
+        stage integration integration release
+        finish
+    fi
+
+    promtool_install || die "apt-get could not download the package prometheus, for promtool"
+    # Cheap checks first: they fail fastest.
+    stage format check_format
+    stage shell check_shell
+    stage deploy check_deploy
+    if stage build-gcc build_preset release; then
+        stage unit-gcc unit release
+        stage lint plays release lint
+        stage integration integration release
+        stage cassandra plays release cassandra
+    fi
+    if stage build-clang build_preset clang; then
+        stage unit-clang unit clang
+        stage tidy check_tidy
+    fi
+    if stage build-asan build_preset asan; then
+        stage unit-asan sanitized unit asan
+        stage integration-asan sanitized integration asan
+    fi
+    if stage build-tsan build_preset tsan; then
+        stage unit-tsan sanitized unit tsan
+        stage integration-tsan sanitized integration tsan
+    fi
+    stage fuzz check_fuzz
     finish
-fi
-
-promtool_install || die "apt-get could not download the package prometheus, for promtool"
-# Cheap checks first: they fail fastest.
-stage format check_format
-stage shell check_shell
-stage deploy check_deploy
-if stage build-gcc build_preset release; then
-    stage unit-gcc unit release
-    stage lint plays release lint
-    stage integration integration release
-    stage cassandra plays release cassandra
-fi
-if stage build-clang build_preset clang; then
-    stage unit-clang unit clang
-    stage tidy check_tidy
-fi
-if stage build-asan build_preset asan; then
-    stage unit-asan sanitized unit asan
-    stage integration-asan sanitized integration asan
-fi
-if stage build-tsan build_preset tsan; then
-    stage unit-tsan sanitized unit tsan
-    stage integration-tsan sanitized integration tsan
-fi
-stage fuzz check_fuzz
-finish
+}
+run_stages
