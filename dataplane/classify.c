@@ -35,7 +35,13 @@ struct statement_class classify_statement(const char *text, size_t length, const
          * a 3.x cluster does not know it. */
         return (struct statement_class){.class = REQUEST_SYSTEM_READ};
     case CQL_STATEMENT_BATCH:
-        return (struct statement_class){.class = REQUEST_WRITE, .write_type = WRITE_BATCH};
+        return (struct statement_class){
+            .class = REQUEST_WRITE,
+            .write_type = scan.is_conditional ? WRITE_CAS
+                          : scan.is_counter   ? WRITE_COUNTER
+                          : scan.is_unlogged  ? WRITE_UNLOGGED_BATCH
+                                              : WRITE_BATCH,
+        };
     default:
         return (struct statement_class){
             .class = REQUEST_WRITE,

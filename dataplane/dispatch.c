@@ -337,6 +337,7 @@ static void on_execute(struct dispatch *dispatch)
     struct request *request =
         send_request(dispatch, prepared->statement, parsed.consistency,
                      route_plan(prepared->statement.class, false, session->worker->snapshot));
+    dispatch->ids = NULL;
     if (request != NULL)
         request->prepared = handle;
     else

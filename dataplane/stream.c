@@ -316,6 +316,7 @@ static void drop_sent(struct stream *stream, size_t sent)
     stream->queued -= sent;
     while (sent > 0) {
         struct chunk *head = stream->output_first;
+        CHECK(head != NULL);
         size_t part = head->end - head->start;
         if (part > sent) {
             head->start += sent;

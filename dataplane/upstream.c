@@ -280,10 +280,8 @@ static void restore(struct upstream *upstream)
         upstream->restore_step = 1;
         if (session->keyspace[0] != '\0') {
             struct dynbuf *body = &worker_of(upstream)->reply;
-            char use[2 * KEYSPACE_MAX + 16];
-            size_t length = 0;
-            memcpy(use, "USE \"", 5);
-            length = 5;
+            char use[2 * KEYSPACE_MAX + 16] = "USE \"";
+            size_t length = strlen(use);
             for (const char *at = session->keyspace; *at != '\0'; at++) {
                 if (*at == '"')
                     use[length++] = '"';

@@ -73,7 +73,8 @@ static void scan_table(struct cql_lexer *lexer, struct cql_scan *scan)
     read_name(second, &scan->table);
 }
 
-static enum cql_statement statement_of(struct cql_token token, struct cql_lexer *lexer)
+static enum cql_statement statement_of(struct cql_token token, struct cql_lexer *lexer,
+                                       struct cql_scan *scan)
 {
     static const struct {
         const char *word;
@@ -91,8 +92,9 @@ static enum cql_statement statement_of(struct cql_token token, struct cql_lexer 
     if (!cql_token_is_word(token, "begin"))
         return CQL_STATEMENT_OTHER;
     struct cql_token next = cql_lexer_next(lexer);
-    if (cql_token_is_word(next, "unlogged") || cql_token_is_word(next, "counter") ||
-        cql_token_is_word(next, "logged"))
+    scan->is_unlogged = cql_token_is_word(next, "unlogged");
+    scan->is_counter = cql_token_is_word(next, "counter");
+    if (scan->is_unlogged || scan->is_counter || cql_token_is_word(next, "logged"))
         next = cql_lexer_next(lexer);
     return cql_token_is_word(next, "batch") ? CQL_STATEMENT_BATCH : CQL_STATEMENT_OTHER;
 }
@@ -102,6 +104,8 @@ void cql_scan(const char *text, size_t length, struct cql_scan *scan)
     /* The name texts stay as they are until a name is read: clearing half a kilobyte for each
      * statement is wasted work. */
     scan->is_conditional = false;
+    scan->is_unlogged = false;
+    scan->is_counter = false;
     scan->has_table = false;
     scan->has_keyspace = false;
     scan->keyspace.length = 0;
@@ -112,7 +116,7 @@ void cql_scan(const char *text, size_t length, struct cql_scan *scan)
     scan->table.text[0] = '\0';
 
     struct cql_lexer lexer = cql_lexer_over(text, length);
-    scan->statement = statement_of(cql_lexer_next(&lexer), &lexer);
+    scan->statement = statement_of(cql_lexer_next(&lexer), &lexer, scan);
     switch (scan->statement) {
     case CQL_STATEMENT_SELECT:
         scan_table(&lexer, scan);

@@ -38,6 +38,8 @@ struct cql_name {
 
 struct cql_scan {
     enum cql_statement statement;
+    bool is_unlogged;    /* BATCH only: BEGIN UNLOGGED BATCH */
+    bool is_counter;     /* BATCH only: BEGIN COUNTER BATCH */
     bool is_conditional; /* a write with a top-level IF: lightweight transaction (not for CREATE …
                             IF NOT EXISTS) */
     bool has_table;      /* SELECT only: FROM was found, at nesting depth 0, followed by a name */
