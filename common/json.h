@@ -1,7 +1,9 @@
-/* JSON (RFC 8259): a strict reader that returns a read-only tree, and a writer that cannot produce bad JSON.
+/* JSON (RFC 8259): a strict reader that returns a read-only tree, and a writer that cannot produce
+ * bad JSON.
  *
- * The reader is stricter than the RFC where leniency hurts: duplicate member names, byte order marks, invalid UTF-8 and
- * unpaired surrogates are refused. Numbers keep their text; the accessors convert, and say no when the value does not fit. */
+ * The reader is stricter than the RFC where leniency hurts: duplicate member names, byte order
+ * marks, invalid UTF-8 and unpaired surrogates are refused. Numbers keep their text; the accessors
+ * convert, and say no when the value does not fit. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,8 +26,9 @@ struct json_error {
     char text[112]; /* one line that says what is wrong; never quotes the input */
 };
 
-/* Reads exactly one JSON value out of length bytes. maximum_values bounds memory: member names count too. NULL: *error is
- * filled (too many values and lack of memory included). The document owns a copy of the text; free it with json_free. */
+/* Reads exactly one JSON value out of length bytes. maximum_values bounds memory: member names
+ * count too. NULL: *error is filled (too many values and lack of memory included). The document
+ * owns a copy of the text; free it with json_free. */
 MUST_CHECK struct json_document *json_parse(const char *text, size_t length, size_t maximum_values,
                                             struct json_error *error);
 void json_free(struct json_document *document); /* NULL is allowed */
@@ -38,12 +41,14 @@ const char *json_type_name(enum json_type type);
 /* First child (element, or member value) and the one after; NULL when there is none. */
 const struct json_value *json_first(const struct json_value *container);
 const struct json_value *json_next(const struct json_value *value);
-/* Name of a member value: NUL-terminated for convenience, but may hold NULs of its own. NULL when value is no member. */
+/* Name of a member value: NUL-terminated for convenience, but may hold NULs of its own. NULL when
+ * value is no member. */
 const char *json_name(const struct json_value *value, size_t *length);
 /* Value of the member called name; NULL when object is no object or has none. */
 const struct json_value *json_member(const struct json_value *object, const char *name);
 
-/* Decoded text of a string (NUL-terminated; length counts inner NULs), or the literal text of a number. NULL for others. */
+/* Decoded text of a string (NUL-terminated; length counts inner NULs), or the literal text of a
+ * number. NULL for others. */
 const char *json_text(const struct json_value *value, size_t *length);
 MUST_CHECK bool json_bool(const struct json_value *value, bool *result);
 /* Integers only ("1.0" and "1e3" are refused), in range. */
@@ -52,7 +57,8 @@ MUST_CHECK bool json_i64(const struct json_value *value, int64_t *result);
 /* Finite only. */
 MUST_CHECK bool json_double(const struct json_value *value, double *result);
 
-/* --- writer: appends to a dynbuf, sets commas by itself; CHECKs that calls are balanced. Test out->failed at the end. --- */
+/* --- writer: appends to a dynbuf, sets commas by itself; CHECKs that calls are balanced. Test
+ * out->failed at the end. --- */
 
 struct json_writer {
     struct dynbuf *out;

@@ -17,11 +17,13 @@ struct control_config {
 #undef SETTING_LOG_LEVEL
 };
 
-/* Reads the environment into *config. false: *error holds one line that names the variable, the value and what is allowed.
- * control_config_fini is due either way. */
-MUST_CHECK bool control_config_load(struct control_config *config, char *const *environment, struct dynbuf *error);
+/* Reads the environment into *config. false: *error holds one line that names the variable, the
+ * value and what is allowed. control_config_fini is due either way. */
+MUST_CHECK bool control_config_load(struct control_config *config, char *const *environment,
+                                    struct dynbuf *error);
 void control_config_fini(struct control_config *config);
 /* --check-config: one line a setting, `NAME=value  # source`. */
-void control_config_print(const struct control_config *config, char *const *environment, struct dynbuf *out);
+void control_config_print(const struct control_config *config, char *const *environment,
+                          struct dynbuf *out);
 /* The settings part of --help. */
 void control_config_help(struct dynbuf *out);

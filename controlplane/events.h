@@ -1,4 +1,5 @@
-/* The event bus of the dashboard: a bounded ring of rendered events, read by any number of streams at their own pace. Thread-safe. */
+/* The event bus of the dashboard: a bounded ring of rendered events, read by any number of streams
+ * at their own pace. Thread-safe. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,7 +14,8 @@ struct events;
 enum events_verdict {
     EVENTS_SOME,  /* at least one event was appended */
     EVENTS_NONE,  /* nothing happened until the deadline */
-    EVENTS_LOST,  /* the reader was too slow: *cursor is now the newest event; send the full state again */
+    EVENTS_LOST,  /* the reader was too slow: *cursor is now the newest event; send the full state
+                     again */
     EVENTS_ENDED, /* the bus was closed */
 };
 
@@ -26,5 +28,7 @@ void events_close(struct events *events);
 void events_publish(struct events *events, const char *name, const char *json);
 /* The number of the newest event; where a new reader begins. */
 uint64_t events_newest(struct events *events);
-/* Appends the events after *cursor to out in text/event-stream form and moves *cursor; waits up to wait_ms for the first. */
-enum events_verdict events_read(struct events *events, uint64_t *cursor, unsigned wait_ms, struct dynbuf *out);
+/* Appends the events after *cursor to out in text/event-stream form and moves *cursor; waits up to
+ * wait_ms for the first. */
+enum events_verdict events_read(struct events *events, uint64_t *cursor, unsigned wait_ms,
+                                struct dynbuf *out);

@@ -55,11 +55,13 @@ struct fleet *fleet_new(void)
 
 void fleet_free(struct fleet *fleet)
 {
-    struct list *node;
     if (fleet == NULL)
         return;
-    while ((node = list_take_first(&fleet->dataplanes)) != NULL)
+    for (struct list *node = fleet->dataplanes.next, *next; node != &fleet->dataplanes;
+         node = next) {
+        next = node->next;
         free(CONTAINER_OF(node, struct dataplane, node));
+    }
     pthread_cond_destroy(&fleet->changed);
     pthread_mutex_destroy(&fleet->mutex);
     free(fleet);

@@ -1,5 +1,6 @@
-/* What is known of every data plane: who it is, what it has applied, its last error and its counters. Thread-safe. Written by
- * the publisher, read by the REST handlers. Never stored as truth: it comes from HELLO, ACK and NACK alone. */
+/* What is known of every data plane: who it is, what it has applied, its last error and its
+ * counters. Thread-safe. Written by the publisher, read by the REST handlers. Never stored as
+ * truth: it comes from HELLO, ACK and NACK alone. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,25 +28,28 @@ void fleet_free(struct fleet *fleet); /* NULL is allowed */
 /* Ends every fleet_wait, now and later. */
 void fleet_close(struct fleet *fleet);
 
-/* HELLO. Each connection has a number of its own (never reused): what a connection that was replaced still says is ignored. A
- * disconnected entry of the same instance or address is taken over. *replaced: the connection this one takes the place of, or 0.
- * false: the fleet is full. */
-MUST_CHECK bool fleet_connect(struct fleet *fleet, uint64_t connection, const struct ctl_hello *hello,
-                              uint64_t *replaced);
+/* HELLO. Each connection has a number of its own (never reused): what a connection that was
+ * replaced still says is ignored. A disconnected entry of the same instance or address is taken
+ * over. *replaced: the connection this one takes the place of, or 0. false: the fleet is full. */
+MUST_CHECK bool fleet_connect(struct fleet *fleet, uint64_t connection,
+                              const struct ctl_hello *hello, uint64_t *replaced);
 void fleet_disconnect(struct fleet *fleet, uint64_t connection, const char *reason);
 /* true: what is known of the data plane changed. */
 bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack);
 bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack *nack);
 void fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats);
 
-/* Waits until every connected data plane has answered the snapshot with this nonce or a later one, at most timeout_ms. true: all of
- * them acknowledged. */
+/* Waits until every connected data plane has answered the snapshot with this nonce or a later one,
+ * at most timeout_ms. true: all of them acknowledged. */
 bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms);
 
-void fleet_summary(struct fleet *fleet, const struct routing_state *state, struct fleet_summary *summary);
+void fleet_summary(struct fleet *fleet, const struct routing_state *state,
+                   struct fleet_summary *summary);
 /* All data planes as one array of objects; in_sync is measured against state. */
-void fleet_write(struct fleet *fleet, const struct routing_state *state, struct json_writer *writer);
-/* The connected ones that have not acknowledged nonce, as an array of {id, address, applied_revision, reason, detail}. */
+void fleet_write(struct fleet *fleet, const struct routing_state *state,
+                 struct json_writer *writer);
+/* The connected ones that have not acknowledged nonce, as an array of {id, address,
+ * applied_revision, reason, detail}. */
 void fleet_write_pending(struct fleet *fleet, uint64_t nonce, struct json_writer *writer);
 /* One data plane as an object (as in fleet_write). false: unknown. */
 bool fleet_write_one(struct fleet *fleet, uint64_t connection, const struct routing_state *state,

@@ -1,5 +1,6 @@
-/* The HTTP server: a thin shell around civetweb, which only http.c includes. Requests come in on civetweb's threads; a handler reads
- * the request, fills in the response, and touches the rest of the program through struct plane only. */
+/* The HTTP server: a thin shell around civetweb, which only http.c includes. Requests come in on
+ * civetweb's threads; a handler reads the request, fills in the response, and touches the rest of
+ * the program through struct plane only. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,8 +10,8 @@
 #include "common/dynbuf.h"
 #include "controlplane/plane.h"
 
-#define HTTP_BODY_MAX     16384 /* bytes of a request body */
-#define HTTP_STREAMS_MAX  8     /* each open event stream holds one of civetweb's threads */
+#define HTTP_BODY_MAX    16384 /* bytes of a request body */
+#define HTTP_STREAMS_MAX 8     /* each open event stream holds one of civetweb's threads */
 
 struct http;
 struct http_exchange; /* civetweb's side of one request */
@@ -36,7 +37,8 @@ struct http_response {
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response);
 
 /* Listens. NULL: error holds one line. */
-struct http *http_new(const struct control_config *config, struct plane *plane, char *error, size_t error_size);
+struct http *http_new(const struct control_config *config, struct plane *plane, char *error,
+                      size_t error_size);
 /* The port it listens on. */
 int http_port(const struct http *http);
 /* Waits for the handlers that run (after plane_close they end soon). NULL is allowed. */
@@ -44,27 +46,35 @@ void http_free(struct http *http);
 
 /* A request header, or NULL. */
 const char *http_header(const struct http_request *request, const char *name);
-/* Value of name in the query as a number from minimum to maximum: fallback when absent; false when it is something else. */
-MUST_CHECK bool http_query_number(const struct http_request *request, const char *name, unsigned long long minimum,
-                                  unsigned long long maximum, unsigned long long fallback, unsigned long long *value);
+/* Value of name in the query as a number from minimum to maximum: fallback when absent; false when
+ * it is something else. */
+MUST_CHECK bool http_query_number(const struct http_request *request, const char *name,
+                                  unsigned long long minimum, unsigned long long maximum,
+                                  unsigned long long fallback, unsigned long long *value);
 /* true when name=true is in the query. */
 bool http_query_flag(const struct http_request *request, const char *name);
 
 /* Reads the whole body. false: the problem is already in response. */
-MUST_CHECK bool http_read_body(const struct http_request *request, struct dynbuf *body, struct http_response *response);
+MUST_CHECK bool http_read_body(const struct http_request *request, struct dynbuf *body,
+                               struct http_response *response);
 
-/* Fills in an application/problem+json response (RFC 9457). pointer: JSON pointer to the member at fault, or NULL. */
-void http_problem(struct http_response *response, int status, const char *detail, const char *pointer);
+/* Fills in an application/problem+json response (RFC 9457). pointer: JSON pointer to the member at
+ * fault, or NULL. */
+void http_problem(struct http_response *response, int status, const char *detail,
+                  const char *pointer);
 /* Adds one header line. */
 void http_add_header(struct http_response *response, const char *name, const char *value);
 
-/* Takes one of the HTTP_STREAMS_MAX places and sends the head of a text/event-stream. false: none is free, response holds the 503. */
-MUST_CHECK bool http_stream_begin(const struct http_request *request, struct http_response *response);
+/* Takes one of the HTTP_STREAMS_MAX places and sends the head of a text/event-stream. false: none
+ * is free, response holds the 503. */
+MUST_CHECK bool http_stream_begin(const struct http_request *request,
+                                  struct http_response *response);
 /* false: the client is gone. */
 MUST_CHECK bool http_stream_send(const struct http_request *request, const struct dynbuf *text);
 void http_stream_end(const struct http_request *request, struct http_response *response);
 
 /* Handlers, as routes.def names them. */
-#define ROUTE(method, path, handler, meaning) void handler(const struct http_request *request, struct http_response *response);
+#define ROUTE(method, path, handler, meaning)                                                      \
+    void handler(const struct http_request *request, struct http_response *response);
 #include "controlplane/routes.def"
 #undef ROUTE

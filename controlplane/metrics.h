@@ -1,4 +1,5 @@
-/* The control plane's counters and their Prometheus text. The table is metrics.def. Thread-safe; nothing here is on a hot path. */
+/* The control plane's counters and their Prometheus text. The table is metrics.def. Thread-safe;
+ * nothing here is on a hot path. */
 #pragma once
 
 #include <stdint.h>

@@ -21,19 +21,19 @@ struct plane {
     atomic_bool closing;
 };
 
-/* change_mutex is held. */
+/* change_mutex is held. The event goes first, so that no stream hears of an ACK before the change.
+ */
 static uint64_t publish(struct plane *plane, const struct routing_state *state, bool adopt)
 {
     struct dynbuf text;
     struct json_writer writer;
-    uint64_t nonce = publisher_publish(plane->publisher, state, adopt);
     dynbuf_init(&text, 4096);
     json_writer_init(&writer, &text);
     routing_write_object(state, &writer);
     if (!text.failed)
         events_publish(plane->events, "routing", dynbuf_text(&text));
     dynbuf_fini(&text);
-    return nonce;
+    return publisher_publish(plane->publisher, state, adopt);
 }
 
 /* The publisher's hook: the first data plane's start values seed a store nobody has touched. */
@@ -70,7 +70,7 @@ static void on_unseeded(void *context, const struct ctl_hello *hello)
 struct plane *plane_new(const struct control_config *config, char *error, size_t error_size)
 {
     struct plane *plane = calloc(1, sizeof *plane);
-    struct routing_state state;
+    struct routing_state state = {0};
     CHECK(plane != NULL);
     pthread_mutex_init(&plane->change_mutex, NULL);
     plane->fleet = fleet_new();

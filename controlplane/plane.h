@@ -1,4 +1,5 @@
-/* The control plane as one object: store, fleet, publisher and event bus, and the one way the routing state changes. Thread-safe. */
+/* The control plane as one object: store, fleet, publisher and event bus, and the one way the
+ * routing state changes. Thread-safe. */
 #pragma once
 
 #include <stdatomic.h>
@@ -29,10 +30,12 @@ struct plane *plane_new(const struct control_config *config, char *error, size_t
 void plane_close(struct plane *plane);
 void plane_free(struct plane *plane); /* NULL is allowed */
 
-/* Stores patch (when if_match allows), pushes it, and waits for the data planes up to PLANE_ACK_TIMEOUT_MS. adopt: they are to obey
- * even if they come from another store or are ahead. */
-void plane_change_routing(struct plane *plane, const struct routing_patch *patch, const char *if_match, bool adopt,
-                          const struct store_actor *actor, struct plane_change *result);
+/* Stores patch (when if_match allows), pushes it, and waits for the data planes up to
+ * PLANE_ACK_TIMEOUT_MS. adopt: they are to obey even if they come from another store or are ahead.
+ */
+void plane_change_routing(struct plane *plane, const struct routing_patch *patch,
+                          const char *if_match, bool adopt, const struct store_actor *actor,
+                          struct plane_change *result);
 
 struct store *plane_store(struct plane *plane);
 struct fleet *plane_fleet(struct plane *plane);

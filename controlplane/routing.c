@@ -55,6 +55,12 @@ static bool read_flag(const struct json_value *value, const char *name, bool *ha
     return fail(problem, 422, pointer, detail);
 }
 
+static const char known_members[] =
+#define ROUTING_FLAG(member, fallback, meaning) " " #member
+#include "controlplane/routing.def"
+#undef ROUTING_FLAG
+    ;
+
 static bool read_members(const struct json_value *root, struct routing_patch *patch,
                          struct routing_problem *problem)
 {
@@ -77,12 +83,8 @@ static bool read_members(const struct json_value *root, struct routing_patch *pa
             char pointer[sizeof problem->pointer];
             char detail[sizeof problem->detail];
             name_pointer(pointer, sizeof pointer, name, length);
-            snprintf(detail, sizeof detail, "unknown member %s; known are"
-#define ROUTING_FLAG(member, fallback, meaning) " " #member
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-                     ,
-                     pointer + 1);
+            snprintf(detail, sizeof detail, "unknown member %s; known are%s", pointer + 1,
+                     known_members);
             return fail(problem, 422, pointer, detail);
         }
     }

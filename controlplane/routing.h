@@ -22,15 +22,15 @@ struct routing_state {
 
 /* A wish: members that are to change. */
 struct routing_patch {
-#define ROUTING_FLAG(member, fallback, meaning)                                                                        \
-    bool has_##member;                                                                                                 \
+#define ROUTING_FLAG(member, fallback, meaning)                                                    \
+    bool has_##member;                                                                             \
     bool member;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
 };
 
 struct routing_problem {
-    int status;      /* HTTP: 400 (not JSON) or 422 (JSON, but not a patch) */
+    int status;       /* HTTP: 400 (not JSON) or 422 (JSON, but not a patch) */
     char pointer[80]; /* JSON pointer to the member at fault; "" for the whole */
     char detail[256];
 };
@@ -45,7 +45,8 @@ bool routing_apply_patch(struct routing_state *state, const struct routing_patch
 
 /* The strong entity tag, quotes included: "<store_id>.<revision>". */
 void routing_etag(const struct routing_state *state, char etag[ROUTING_ETAG_SIZE]);
-/* RFC 9110 If-Match by strong comparison: `*` and lists are understood. NULL (no header) matches. */
+/* RFC 9110 If-Match by strong comparison: `*` and lists are understood. NULL (no header) matches.
+ */
 bool routing_matches(const struct routing_state *state, const char *if_match);
 
 /* The members of the REST representation, into an object the caller has begun. */
@@ -53,4 +54,5 @@ void routing_write(const struct routing_state *state, struct json_writer *writer
 /* The same as a whole object. */
 void routing_write_object(const struct routing_state *state, struct json_writer *writer);
 /* The SNAPSHOT that carries state, digest included. */
-void routing_snapshot(const struct routing_state *state, uint64_t nonce, bool adopt, struct ctl_snapshot *snapshot);
+void routing_snapshot(const struct routing_state *state, uint64_t nonce, bool adopt,
+                      struct ctl_snapshot *snapshot);

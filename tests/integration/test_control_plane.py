@@ -656,7 +656,9 @@ class Stream:
 
     def event(self, *wanted):
         name, number = None, None
+        deadline = time.monotonic() + 15
         while True:
+            assert time.monotonic() < deadline, f"no event {wanted}"
             line = self.answer.readline().decode().rstrip("\n")
             if line.startswith("id: "):
                 number = int(line[4:])
