@@ -18,11 +18,21 @@ from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 PROGRAM = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")) / "cqlsim"
-ADDRESS, PORT = "127.0.0.111", 19042
+ADDRESS = "127.0.0.111"
 OWN, SECOND = "127.0.0.113", "127.0.0.114"  # for the tests that start a server of their own
 ERROR, STARTUP, READY, AUTHENTICATE, OPTIONS, SUPPORTED, QUERY, RESULT = 0, 1, 2, 3, 5, 6, 7, 8
 PREPARE, EXECUTE, REGISTER, EVENT, BATCH, AUTH_RESPONSE, AUTH_SUCCESS = 9, 10, 11, 12, 13, 15, 16
 REPLICATION = "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
+
+
+def free_port():
+    """A port nobody listens on now, so that two runs on one machine do not meet."""
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        return probe.getsockname()[1]
+
+
+PORT = free_port()
 
 
 def wait_until(check, what, timeout=10):
