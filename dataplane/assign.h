@@ -5,9 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Host `host` of `hosts` (in the order of rack, then host id) belongs to proxy `proxy` of `proxies`: a counter that walks the
- * hosts and cycles through the proxies meets proxy mod hosts there. Every proxy gets at least one host; when there are
- * at least as many hosts as proxies, every host belongs to exactly one proxy. hosts and proxies are not 0. */
+/* Host `host` of `hosts` (in the order of rack, then host id) belongs to proxy `proxy` of
+ * `proxies`: a counter that walks the hosts and cycles through the proxies meets proxy mod hosts
+ * there. Every proxy gets at least one host; when there are at least as many hosts as proxies,
+ * every host belongs to exactly one proxy. hosts and proxies are not 0. */
 bool assign_is_mine(size_t host, size_t hosts, size_t proxy, size_t proxies);
 
 /* Shuffles order[0..count) by seed (Fisher-Yates): the same seed gives the same order. */

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The next item of the list at *at, without surrounding blanks, empty items left out. false at the end. item receives a copy;
- * one that does not fit size is given empty. */
+/* The next item of the list at *at, without surrounding blanks, empty items left out. false at the
+ * end. item receives a copy; one that does not fit size is given empty. */
 static inline bool text_list_next(const char **at, char *item, size_t size)
 {
     const char *start = *at + strspn(*at, ", \t");

@@ -1,5 +1,5 @@
-/* From what a control connection has read to a topology: choosing the datacenter, sorting and addressing hosts, assigning
- * nodes. Pure but for log lines about hosts it must skip. */
+/* From what a control connection has read to a topology: choosing the datacenter, sorting and
+ * addressing hosts, assigning nodes. Pure but for log lines about hosts it must skip. */
 #pragma once
 
 #include "common/dynbuf.h"
@@ -13,15 +13,19 @@ struct topology_facts {
     int port;                      /* of every node */
     bool is_assigned;              /* host assignment is on; off: endpoint only */
     size_t proxy_index, proxy_count;
-    uint64_t seed;                 /* of the shuffle */
-    struct cql_span local, peers;  /* RESULT bodies of SELECT * FROM system.local and system.peers; copied */
-    struct cql_span supported;     /* SUPPORTED body; copied */
+    uint64_t seed; /* of the shuffle */
+    struct cql_span local,
+        peers; /* RESULT bodies of SELECT * FROM system.local and system.peers; copied */
+    struct cql_span supported; /* SUPPORTED body; copied */
 };
 
-/* datacenter: "" at first, then the name chosen, which the caller keeps for the life of the process. NULL: *reason says why. */
-struct topology *topology_build(const struct topology_facts *facts, char datacenter[256], struct dynbuf *reason);
+/* datacenter: "" at first, then the name chosen, which the caller keeps for the life of the
+ * process. NULL: *reason says why. */
+struct topology *topology_build(const struct topology_facts *facts, char datacenter[256],
+                                struct dynbuf *reason);
 
-/* Fills *node (address and name) from 4 or 16 address bytes in network order. false: another length. */
+/* Fills *node (address and name) from 4 or 16 address bytes in network order. false: another
+ * length. */
 MUST_CHECK bool topology_node_from_inet(struct topology_node *node, struct cql_span inet, int port);
 /* The same from an IP literal. false: it is none. */
 MUST_CHECK bool topology_node_from_text(struct topology_node *node, const char *literal, int port);

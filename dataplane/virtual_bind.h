@@ -1,5 +1,5 @@
-/* A parsed virtual statement with its columns found and its values in wire form: the conditions, ready to test rows. Private to
- * the virtual tables. Pure. */
+/* A parsed virtual statement with its columns found and its values in wire form: the conditions,
+ * ready to test rows. Private to the virtual tables. Pure. */
 #pragma once
 
 #include "dataplane/virtual_parse.h"
@@ -28,12 +28,13 @@ struct virtual_conditions {
     uint32_t limit; /* UINT32_MAX: none */
 };
 
-/* Looks up columns, encodes literals, and describes the markers. false: *error and message say why. Call
- * virtual_conditions_fini in either case. text_length: of the statement. */
+/* Looks up columns, encodes literals, and describes the markers. false: *error and message say why.
+ * Call virtual_conditions_fini in either case. text_length: of the statement. */
 MUST_CHECK bool virtual_conditions_prepare(struct virtual_conditions *conditions,
                                            const struct virtual_statement *statement,
-                                           const struct topology *topology, enum virtual_table table,
-                                           size_t text_length, int32_t *error, char message[512]);
+                                           const struct topology *topology,
+                                           enum virtual_table table, size_t text_length,
+                                           int32_t *error, char message[512]);
 /* Then takes the bound values. */
 MUST_CHECK bool virtual_conditions_bind(struct virtual_conditions *conditions,
                                         const struct virtual_value *values, size_t value_count,
@@ -41,8 +42,10 @@ MUST_CHECK bool virtual_conditions_bind(struct virtual_conditions *conditions,
 void virtual_conditions_fini(struct virtual_conditions *conditions);
 
 /* The row of proxy meets all conditions. scratch: any dynbuf, overwritten. */
-bool virtual_conditions_match(const struct virtual_conditions *conditions, const struct virtual_hosts *hosts,
-                              const struct topology *topology, size_t proxy, struct dynbuf *scratch);
+bool virtual_conditions_match(const struct virtual_conditions *conditions,
+                              const struct virtual_hosts *hosts, const struct topology *topology,
+                              size_t proxy, struct dynbuf *scratch);
 
-/* The name of a marker in metadata and for values given by name. Writes at most size bytes; returns the length. */
+/* The name of a marker in metadata and for values given by name. Writes at most size bytes; returns
+ * the length. */
 size_t virtual_marker_name(const struct virtual_marker *marker, char *buffer, size_t size);

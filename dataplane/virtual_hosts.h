@@ -1,5 +1,6 @@
-/* The proxies as the nodes of one virtual cluster: addresses, host ids and tokens. Private to the virtual tables; the functions
- * that make them are declared in virtual.h. Immutable once made: all workers read it. */
+/* The proxies as the nodes of one virtual cluster: addresses, host ids and tokens. Private to the
+ * virtual tables; the functions that make them are declared in virtual.h. Immutable once made: all
+ * workers read it. */
 #pragma once
 
 #include <stddef.h>
@@ -25,4 +26,5 @@ struct virtual_hosts {
 };
 
 /* Appends the tokens of one proxy as a set<text> value (element count, then [bytes] each). */
-void virtual_hosts_put_tokens(const struct virtual_hosts *hosts, size_t proxy, struct dynbuf *value);
+void virtual_hosts_put_tokens(const struct virtual_hosts *hosts, size_t proxy,
+                              struct dynbuf *value);

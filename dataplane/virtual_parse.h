@@ -74,10 +74,12 @@ struct virtual_statement {
     char message[512];
 };
 
-/* false: statement->error and message say why. Call virtual_statement_fini in either case. Tokens borrow text. */
+/* false: statement->error and message say why. Call virtual_statement_fini in either case. Tokens
+ * borrow text. */
 MUST_CHECK bool virtual_parse(const char *text, size_t length, const char *table,
                               struct virtual_statement *statement);
 void virtual_statement_fini(struct virtual_statement *statement);
 
-/* A name as it is shown in errors: folded, cut to fit, and nothing but printable ASCII. Returns buffer. */
+/* A name as it is shown in errors: folded, cut to fit, and nothing but printable ASCII. Returns
+ * buffer. */
 const char *virtual_show(struct cql_token token, char *buffer, size_t size);
