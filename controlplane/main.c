@@ -82,7 +82,8 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], "--version") == 0)
             return printf("cloudgate-control %s\n", CLOUDGATE_VERSION) < 0;
         if (strcmp(argv[1], "--check-config") != 0)
-            return fail("unknown option; see --help"), 2;
+            return fprintf(stderr, "cloudgate-control: unknown option %s; see --help\n", argv[1]),
+                   2;
         check_only = true;
     }
     log_init("cloudgate-control", LOG_LEVEL_INFO);

@@ -233,6 +233,8 @@ def test_clients_that_are_refused_take_no_place(lab):
     proxy = lab.proxy(*lab.pair(), MAX_CLIENTS_THRESHOLD="10", **SETTINGS).start()
     clients = [proxy.connect() for _ in range(10)]
     lingering = [proxy.connect(is_ready=False) for _ in range(20)]
+    # All have been accepted, so refused, before there is room: else one of them would rightly take it.
+    proxy.wait_metric("zdm_client_connections_total", 30)
     clients.pop().close()
     # The place is free once the proxy has met the end of the connection that left.
     closed = 'zdm_client_disconnections_total{reason="client_closed"}'
