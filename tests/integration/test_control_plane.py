@@ -395,7 +395,7 @@ def test_statistics_are_shown(control, dataplane):
     plane = dataplane()
     counts = dict(reads_origin=5, reads_target=6, writes=7, failed_reads=1, failed_writes=2, client_connections=3)
     plane.send(type="STATS", **counts)
-    shown = until(lambda: control.dataplanes()[0]["stats"], "the statistics arrived")
+    shown = until(lambda: next((known["stats"] for known in control.dataplanes()), None), "the statistics arrived")
     assert {name: shown[name] for name in counts} == counts
 
 
