@@ -145,6 +145,8 @@ launch load "$venv/bin/python" "$ROOT/tests/bench/load.py" --port "$query_port" 
 wait_until 60 "the load runs" load_runs
 
 dashboard=http://127.0.0.1:$http_port
+ctl=build/release/bin/cloudgatectl
+[[ $http_port == 14003 ]] || ctl+=" --url $dashboard"
 cat <<EOF
 
 Cloud-Gate is running: 20 reads and 20 writes a second go through it.
@@ -152,9 +154,9 @@ Cloud-Gate is running: 20 reads and 20 writes a second go through it.
   Dashboard          $dashboard/
   A CQL shell        build/venv/bin/cqlsh 127.0.0.1 $query_port        (through the proxy: writes reach both clusters)
     the clusters     build/venv/bin/cqlsh $origin $cql_port        build/venv/bin/cqlsh $target $cql_port
-  Move the reads     build/release/bin/cloudgatectl routing set forward_reads_to_target=true
+  Move the reads     $ctl routing set forward_reads_to_target=true
     or               curl -X PATCH -H 'Content-Type: application/json' -d '{"forward_reads_to_target":true}' $dashboard/api/v1/routing
-    and see          build/release/bin/cloudgatectl status
+    and see          $ctl status
   Metrics            http://127.0.0.1:$metrics_port/metrics
   Logs               $work/
 
