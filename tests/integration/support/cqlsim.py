@@ -17,7 +17,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  #
 from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
-PROGRAM = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")) / "cqlsim"
+PROGRAM = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve() / "cqlsim"
 ADDRESS = "127.0.0.111"
 OWN, SECOND = "127.0.0.113", "127.0.0.114"  # for the tests that start a server of their own
 ERROR, STARTUP, READY, AUTHENTICATE, OPTIONS, SUPPORTED, QUERY, RESULT = 0, 1, 2, 3, 5, 6, 7, 8

@@ -18,7 +18,7 @@ from . import exposition, wire
 from .waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
-BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin"))
+BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve()
 
 # What a program gets besides the settings a play names: nothing of the caller's own PROXY_… and so on.
 PASSED_ON = re.compile(r"^(PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|\w*SAN_OPTIONS)$")
