@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +22,9 @@ extern char **environ;
 /* Prepared statements the process remembers; a driver that meets a forgotten one prepares it again.
  */
 #define PREPARED_ENTRIES_MAX 65536
+
+/* Descriptors beside those of clients: listeners, control connections, refused clients, HTTP. */
+#define DESCRIPTORS_SPARE 512
 
 /* A failed start of the listener is tried again after this long. */
 #define START_RETRY_S 1
@@ -286,6 +290,21 @@ static void on_signal(evutil_socket_t number, short what, void *context)
 
 /* ---- the program ---- */
 
+/* A client needs three descriptors, its own and one to each cluster; the usual soft limit of 1024
+ * would end at 340 clients. */
+static void raise_descriptor_limit(const struct config *config)
+{
+    struct rlimit limit;
+    rlim_t needed = 3 * (rlim_t)config->max_clients_threshold + DESCRIPTORS_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max < needed)
+        LOG_WARN("descriptor_limit_low", "limit=%llu needed=%llu max_clients_threshold=%d",
+                 (unsigned long long)limit.rlim_max, (unsigned long long)needed,
+                 config->max_clients_threshold);
+}
+
 static int run(struct proxy *proxy)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
@@ -308,6 +327,7 @@ static int run(struct proxy *proxy)
     };
     proxy->snapshot = first_snapshot(&proxy->config);
     LOG_INFO("proxy_starting", "version=%s pid=%d", CLOUDGATE_VERSION, (int)getpid());
+    raise_descriptor_limit(&proxy->config);
     proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         proxy->clusters[i] =

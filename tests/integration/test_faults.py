@@ -1,13 +1,16 @@
 """Clusters that stop, die, fall silent, talk garbage or come back; clients that do not read or are too many. Each costs no more
 than it must, and service returns without a restart of the proxy."""
 
+import contextlib
+import resource
 import socket
 import threading
+import time
 
 import pytest
 
 from support import wire
-from support.waiting import wait_until
+from support.waiting import never_during, wait_until
 
 SCHEMA = (
     "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
@@ -242,6 +245,39 @@ def test_clients_that_are_refused_take_no_place(lab):
     clients.append(proxy.connect())
     for connection in clients + lingering:
         connection.close()
+
+
+def test_a_client_after_a_quiet_time_is_no_old_client(lab):
+    """A worker that slept without clients once took the next one for as old as its last turn, and closed it."""
+    proxy = lab.proxy(*lab.pair(), PROXY_WORKERS="1", **{**SETTINGS, "CLUSTER_CONNECTION_TIMEOUT_MS": "1000"}).start()
+    proxy.connect().close()
+    quiet_until = time.monotonic() + 1.5
+    wait_until(lambda: time.monotonic() > quiet_until, "the worker has slept longer than a client may wait")
+    with proxy.connect(is_ready=False) as client:
+        never_during(lambda: client.is_closed(0.01), 0.4, "the client was closed")
+        client.startup()
+
+
+def test_more_clients_than_the_usual_descriptor_limit(lab):
+    """The soft limit of 1024 that shells and service managers give is raised: three descriptors a client need more."""
+    proxy = lab.proxy(*lab.pair(), **SETTINGS)
+    with soft_descriptor_limit(256):
+        proxy.start()
+    clients = [proxy.connect() for _ in range(150)]
+    assert all(client.query("SELECT key FROM system.local").rows for client in clients)
+    for client in clients:
+        client.close()
+
+
+@contextlib.contextmanager
+def soft_descriptor_limit(count):
+    """For programs started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_client_that_does_not_read_harms_nobody(trio):
