@@ -40,11 +40,6 @@ bool log_level_parse(const char *text, enum log_level *level)
     return false;
 }
 
-const char *log_level_name(enum log_level level)
-{
-    return level_names[level];
-}
-
 bool log_enabled(enum log_level level)
 {
     return level >= threshold;

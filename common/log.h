@@ -18,7 +18,6 @@ void log_init(const char *program, enum log_level level);
 /* Reads PANIC, FATAL, ERROR, WARN, WARNING, INFO, DEBUG, TRACE in any case (the names zdm-proxy
  * takes); false when text is none of them. PANIC and FATAL mean ERROR here, TRACE means DEBUG. */
 MUST_CHECK bool log_level_parse(const char *text, enum log_level *level);
-const char *log_level_name(enum log_level level);
 bool log_enabled(enum log_level level);
 
 /* Writes one line. format may be "". */

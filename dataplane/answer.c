@@ -389,7 +389,6 @@ static enum large_step begin_large(struct upstream *upstream, struct request *re
             memcpy(bytes, frame, sizeof bytes);
             cql_store_u16(bytes + 2, (uint16_t)request->client_stream);
             session->lock = upstream;
-            request->is_forwarding = true;
             list_remove(&request->deadline); /* upstream_survey watches a flowing answer */
             upstream->frame = UPSTREAM_FRAME_FORWARD;
             return session_forward(session, bytes, sizeof bytes) ? LARGE_FLOWS : LARGE_PAUSED;

@@ -28,8 +28,7 @@ struct request {
     uint16_t slot;
     int16_t client_stream;
     uint8_t opcode;
-    bool is_expired;    /* the client has been answered; late answers are dropped */
-    bool is_forwarding; /* its large answer is on its way to the client */
+    bool is_expired; /* the client has been answered; late answers are dropped */
     struct statement_class statement;
     struct statement_class prepares; /* PREPARE: the class of what is being prepared */
     uint16_t consistency;

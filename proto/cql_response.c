@@ -32,14 +32,6 @@ const char *cql_error_name(int32_t code)
     }
 }
 
-const char *cql_consistency_name(uint16_t consistency)
-{
-    static const char *const names[] = {"ANY",    "ONE",          "TWO",          "THREE",
-                                        "QUORUM", "ALL",          "LOCAL_QUORUM", "EACH_QUORUM",
-                                        "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE"};
-    return consistency < ARRAY_COUNT(names) ? names[consistency] : "UNKNOWN";
-}
-
 void cql_put_u8(struct dynbuf *body, uint8_t value)
 {
     dynbuf_append(body, &value, 1);

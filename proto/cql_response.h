@@ -32,9 +32,6 @@ struct cql_cursor cql_open_response(struct cql_header header, const uint8_t *bod
 /* "SERVER_ERROR", or "UNKNOWN". */
 const char *cql_error_name(int32_t code);
 
-/* Consistency levels by their code ("ONE"), or "UNKNOWN". */
-const char *cql_consistency_name(uint16_t consistency);
-
 /* An ERROR body under construction: code, message, then the fields of that code. */
 void cql_put_error(struct dynbuf *body, int32_t code, const char *message);
 /* [short] and [string] pieces for those fields. */

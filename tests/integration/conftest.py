@@ -7,6 +7,7 @@ import types
 import pytest
 
 from support.programs import BIN, Lab
+from support.waiting import wait_until
 
 _names = itertools.count()
 
@@ -60,3 +61,28 @@ def keyspace(world):
             f"CREATE TABLE {name}.kv (k int PRIMARY KEY, v text)",
         )
     return name
+
+
+@pytest.fixture
+def named_pair(lab):
+    """origin, target: row 1 of ks.kv names its cluster, so that a read shows who answered it."""
+    clusters = lab.pair()
+    for cluster in clusters:
+        cluster.query(
+            "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+            "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
+            f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')",
+        )
+    return clusters
+
+
+@pytest.fixture
+def controlled(lab, named_pair):
+    """control, proxy, state directory: both planes connected to each other, between the named pair."""
+    control = lab.control().start()
+    state = lab.directory / "state"
+    state.mkdir()
+    proxy = lab.proxy(*named_pair, CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)).start()
+    proxy.wait_metric("zdm_control_connected", 1)
+    wait_until(lambda: [plane for plane in control.dataplanes() if plane["connected"]], "the control plane sees the proxy")
+    return control, proxy, state

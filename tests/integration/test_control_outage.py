@@ -5,24 +5,6 @@ import pytest
 from support.load import Load, reads_from
 from support.waiting import wait_until
 
-SCHEMA = (
-    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
-    "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
-)
-
-
-@pytest.fixture
-def controlled(lab):
-    origin, target = lab.pair()
-    for cluster in (origin, target):
-        cluster.query(*SCHEMA, f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')")
-    control = lab.control().start()
-    state = lab.directory / "state"
-    state.mkdir()
-    proxy = lab.proxy(origin, target, CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)).start()
-    proxy.wait_metric("zdm_control_connected", 1)
-    return control, proxy, state
-
 
 def synced(control, proxy):
     return wait_until(
@@ -126,11 +108,8 @@ def test_the_proxy_starts_before_the_control_plane(lab):
     synced(control, proxy)
 
 
-def test_without_a_control_plane_the_settings_count(lab):
-    origin, target = lab.pair()
-    for cluster in (origin, target):
-        cluster.query(*SCHEMA, f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')")
-    proxy = lab.proxy(origin, target, FORWARD_READS_TO_TARGET="true").start()
+def test_without_a_control_plane_the_settings_count(lab, named_pair):
+    proxy = lab.proxy(*named_pair, FORWARD_READS_TO_TARGET="true").start()
     with proxy.connect() as client:
         assert reads_from(client, "ks") == "target"
     assert proxy.metric("zdm_routing_revision") == 0

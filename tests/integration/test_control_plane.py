@@ -18,21 +18,13 @@ import uuid
 
 import pytest
 
+from support.waiting import wait_until
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin"))
+BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve()
 READS, SYSTEM = "forward_reads_to_target", "forward_system_queries_to_target"
 JSON = {"Content-Type": "application/json"}
 INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
-
-
-def until(condition, what, timeout=15.0):
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"after {timeout} s still not: {what}"
-        time.sleep(0.01)
 
 
 class Control:
@@ -62,7 +54,7 @@ class Control:
             assert self.process.poll() is None, self.log()
             return re.search(r"event=started .*http=[\d.]+:(\d+)", self.log()[offset:])
 
-        self.port = int(until(port, "the control plane has started").group(1))
+        self.port = int(wait_until(port, "the control plane has started").group(1))
         return self
 
     def log(self):
@@ -318,7 +310,7 @@ def test_concurrent_changes_are_serialised(control, dataplane):
     for newer, older in zip(changes, changes[1:]):
         assert newer["before"] == older["after"]
     assert [s["revision"] for s in plane.snapshots] == sorted(s["revision"] for s in plane.snapshots)
-    until(lambda: plane.revision() == revisions[0], "the data plane has the last revision")
+    wait_until(lambda: plane.revision() == revisions[0], "the data plane has the last revision")
 
 
 # --- data planes --------------------------------------------------------------------------------------------------------
@@ -326,20 +318,20 @@ def test_concurrent_changes_are_serialised(control, dataplane):
 
 def test_a_change_answers_once_all_have_acknowledged(control, dataplane):
     planes = [dataplane(address=f"127.0.0.{n}:9042#{n}") for n in range(1, 4)]
-    until(lambda: sum(entry["in_sync"] for entry in control.dataplanes()) == 3, "three data planes in sync")
+    wait_until(lambda: sum(entry["in_sync"] for entry in control.dataplanes()) == 3, "three data planes in sync")
     status, _, body = control.patch({READS: True})
     assert status == 200 and all(plane.revision() == body["revision"] and plane.applied[READS] for plane in planes)
     for entry in control.dataplanes():
         assert entry["connected"] and entry["in_sync"] and entry["applied_revision"] == body["revision"]
         assert entry["last_error"] is None
     planes[0].close()
-    gone = until(lambda: [entry for entry in control.dataplanes() if not entry["connected"]], "one is disconnected")
+    gone = wait_until(lambda: [entry for entry in control.dataplanes() if not entry["connected"]], "one is disconnected")
     assert gone[0]["address"] == "127.0.0.1:9042#1" and gone[0]["last_error"]["reason"] == "disconnected"
 
 
 def test_a_refusal_is_a_202_that_names_it(control, dataplane):
     good, bad = dataplane(address="good:1#0"), dataplane(address="bad:1#1")
-    until(lambda: good.snapshots and bad.snapshots, "both got a snapshot")
+    wait_until(lambda: good.snapshots and bad.snapshots, "both got a snapshot")
     bad.mode = "not_saved"
     begin = time.monotonic()
     status, headers, body = control.patch({READS: True})
@@ -354,7 +346,7 @@ def test_a_refusal_is_a_202_that_names_it(control, dataplane):
 
 def test_silence_is_a_202_after_five_seconds(control, dataplane):
     plane = dataplane(address="mute:1#0")
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     plane.mode = "silent"
     begin = time.monotonic()
     status, _, body = control.patch({READS: True})
@@ -365,28 +357,28 @@ def test_silence_is_a_202_after_five_seconds(control, dataplane):
 
 def test_the_first_data_plane_seeds_an_untouched_store(control, dataplane):
     dataplane(seed={READS: True, SYSTEM: False})
-    until(lambda: control.routing() == {"revision": 2, READS: True, SYSTEM: False}, "the store is seeded")
+    wait_until(lambda: control.routing() == {"revision": 2, READS: True, SYSTEM: False}, "the store is seeded")
     second = dataplane(address="late:1#1", seed={READS: False, SYSTEM: False})
-    until(lambda: second.revision() == 2, "the second data plane got the store's state")
+    wait_until(lambda: second.revision() == 2, "the second data plane got the store's state")
     assert control.routing()["revision"] == 2
     assert [entry["action"] for entry in control.get("/api/v1/audit")["entries"]] == ["seed", "create"]
-    until(lambda: "event=store_wins" in control.log(), "the log says that the store wins")
+    wait_until(lambda: "event=store_wins" in control.log(), "the log says that the store wins")
 
 
 def test_a_changed_store_is_never_seeded(control, dataplane):
     control.patch({SYSTEM: False})
     plane = dataplane(seed={READS: True, SYSTEM: True})
-    until(lambda: plane.revision() == 2, "the data plane got the store's state")
+    wait_until(lambda: plane.revision() == 2, "the data plane got the store's state")
     assert control.routing() == {"revision": 2, READS: False, SYSTEM: False}
 
 
 def test_adopt_is_said_once_by_an_operator(control, dataplane):
     plane = dataplane()
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     assert ctl(control, "routing", "adopt")[0] == 0
-    until(lambda: plane.snapshots[-1].get("adopt") is True, "the snapshot says adopt")
+    wait_until(lambda: plane.snapshots[-1].get("adopt") is True, "the snapshot says adopt")
     control.patch({READS: True})
-    until(lambda: plane.revision() == 2, "the next change arrived")
+    wait_until(lambda: plane.revision() == 2, "the next change arrived")
     assert plane.snapshots[-1].get("adopt") is False
     assert control.get("/api/v1/audit?limit=2")["entries"][1]["action"] == "adopt"
 
@@ -395,7 +387,7 @@ def test_statistics_are_shown(control, dataplane):
     plane = dataplane()
     counts = dict(reads_origin=5, reads_target=6, writes=7, failed_reads=1, failed_writes=2, client_connections=3)
     plane.send(type="STATS", **counts)
-    shown = until(lambda: next((known["stats"] for known in control.dataplanes()), None), "the statistics arrived")
+    shown = wait_until(lambda: next((known["stats"] for known in control.dataplanes()), None), "the statistics arrived")
     assert {name: shown[name] for name in counts} == counts
 
 
@@ -418,7 +410,7 @@ HELLO = {"type": "HELLO", "protocol": 1, "instance": "x", "address": "a", "pid":
 )  # fmt: skip
 def test_garbage_on_the_link_costs_only_itself(control, dataplane, data):
     plane = dataplane()
-    until(lambda: plane.snapshots, "the good data plane got a snapshot")
+    wait_until(lambda: plane.snapshots, "the good data plane got a snapshot")
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(15)
         link.connect(control.socket_path)
@@ -439,7 +431,7 @@ def test_a_silent_link_is_closed(control):
 
 def test_unknown_messages_and_members_are_ignored(control, dataplane):
     plane = dataplane()
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     plane.send(type="FROM_THE_FUTURE", x=[1, {"y": 2}])
     plane.send(type="PING", novelty=True)
     assert control.patch({READS: True})[0] == 200
@@ -447,17 +439,17 @@ def test_unknown_messages_and_members_are_ignored(control, dataplane):
 
 def test_both_ends_say_that_they_live(control, dataplane):
     plane = dataplane()
-    until(lambda: any(message["type"] == "PING" for message in plane.messages), "the control plane pings", 6)
+    wait_until(lambda: any(message["type"] == "PING" for message in plane.messages), "the control plane pings", 6)
     # This data plane sends nothing by itself: it is given up.
-    until(lambda: not control.dataplanes()[0]["connected"], "a silent data plane is given up", 12)
+    wait_until(lambda: not control.dataplanes()[0]["connected"], "a silent data plane is given up", 12)
 
 
 def test_the_same_instance_replaces_its_connection(control, dataplane):
     first = dataplane(instance="twin")
-    until(lambda: first.snapshots, "the first got a snapshot")
+    wait_until(lambda: first.snapshots, "the first got a snapshot")
     second = dataplane(instance="twin")
-    until(lambda: second.snapshots, "the second got a snapshot")
-    until(lambda: first.error is not None, "the first was closed")
+    wait_until(lambda: second.snapshots, "the second got a snapshot")
+    wait_until(lambda: first.error is not None, "the first was closed")
     assert len(control.dataplanes()) == 1 and control.dataplanes()[0]["connected"]
     assert control.patch({READS: True})[0] == 200
 
@@ -467,7 +459,7 @@ def test_the_same_instance_replaces_its_connection(control, dataplane):
 
 def test_a_thousand_toggles_are_quick(control, dataplane):
     plane = dataplane()
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     connection = http.client.HTTPConnection("127.0.0.1", control.port, timeout=15)
     worst, begin = 0.0, time.monotonic()
     for turn in range(1000):
@@ -520,7 +512,7 @@ def test_a_restart_changes_nothing(tmp_path):
     control.start()
     assert control.call("GET", "/api/v1/routing")[1]["ETag"] == etag
     plane = DataPlane(control, seed={READS: False, SYSTEM: False})
-    until(lambda: plane.revision() == 2 and plane.applied[READS], "the data plane has the stored state")
+    wait_until(lambda: plane.revision() == 2 and plane.applied[READS], "the data plane has the stored state")
     assert control.stop() == 0
     assert not os.path.exists(control.socket_path), "the socket file is gone after a clean stop"
     plane.close()
@@ -531,14 +523,14 @@ def test_a_restart_changes_nothing(tmp_path):
 
 def test_sigterm_ends_waits_and_streams(control, dataplane):
     plane = dataplane(mode="silent")
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     statuses = []
     waiter = threading.Thread(target=lambda: statuses.append(control.patch({READS: True})[0]))
     stream = http.client.HTTPConnection("127.0.0.1", control.port, timeout=15)
     stream.request("GET", "/api/v1/events")
     stream.getresponse().readline()
     waiter.start()
-    until(lambda: len(plane.snapshots) == 2, "the change is on its way")
+    wait_until(lambda: len(plane.snapshots) == 2, "the change is on its way")
     begin = time.monotonic()
     assert control.stop() == 0
     assert time.monotonic() - begin < 4
@@ -634,7 +626,7 @@ def test_audit_pages(control):
 
 def test_metrics_and_health(control, dataplane):
     plane = dataplane()
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     control.patch({READS: True})
     text = control.call("GET", "/metrics")[2].decode()
     for line in ("cloudgate_control_routing_revision 2", "cloudgate_control_forward_reads_to_target 1",
@@ -701,7 +693,7 @@ def test_streams_are_capped_and_the_api_stays_free(control):
         streams.append(stream)
         return stream.answer.status == 200
 
-    until(free, "the place of a closed stream is free again")
+    wait_until(free, "the place of a closed stream is free again")
     for stream in streams:
         stream.close()
 
@@ -711,7 +703,7 @@ def test_streams_are_capped_and_the_api_stays_free(control):
 
 def test_ctl_reads_and_sets(control, dataplane):
     dataplane(address="10.0.0.1:9042#0")
-    until(lambda: control.dataplanes() and control.dataplanes()[0]["in_sync"], "the data plane is in sync")
+    wait_until(lambda: control.dataplanes() and control.dataplanes()[0]["in_sync"], "the data plane is in sync")
     code, out, _ = ctl(control, "status")
     assert code == 0 and "10.0.0.1:9042#0" in out and "in sync" in out and re.search(rf"{READS}\s+false", out)
     code, out, _ = ctl(control, "routing", "set", f"{READS}=true", f"{SYSTEM}=false")
@@ -726,7 +718,7 @@ def test_ctl_reads_and_sets(control, dataplane):
 
 def test_ctl_exit_codes(control, dataplane):
     plane = dataplane(address="bad:1#0")
-    until(lambda: plane.snapshots, "it got a snapshot")
+    wait_until(lambda: plane.snapshots, "it got a snapshot")
     plane.mode = "not_saved"
     code, out, err = ctl(control, "routing", "set", f"{READS}=true")
     assert code == 3 and "bad:1#0" in out and "not every data plane" in err

@@ -6,29 +6,9 @@ from support.load import Load, reads_from, time_until_reads_move
 from support.programs import http, is_sanitized
 from support.waiting import wait_until
 
-SCHEMA = (
-    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
-    "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
-)
-
-
-@pytest.fixture
-def controlled(lab):
-    """control, proxy: connected to each other; row 1 of ks.kv names its cluster."""
-    origin, target = lab.pair()
-    for cluster in (origin, target):
-        cluster.query(*SCHEMA, f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')")
-    control = lab.control().start()
-    state = lab.directory / "state"
-    state.mkdir()
-    proxy = lab.proxy(origin, target, CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)).start()
-    proxy.wait_metric("zdm_control_connected", 1)
-    wait_until(lambda: [d for d in control.dataplanes() if d["connected"]], "the control plane sees the proxy")
-    return control, proxy
-
 
 def test_reads_move_within_100_ms(controlled):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     limit = 1.0 if is_sanitized() else 0.1
     with proxy.connect() as client, Load(proxy, "ks") as load:
         assert reads_from(client, "ks") == "origin"
@@ -43,7 +23,7 @@ def test_reads_move_within_100_ms(controlled):
 
 def test_after_the_200_every_worker_has_switched(controlled):
     """The 200 comes after the last worker: no connection, old or new, reads the old cluster after it."""
-    control, proxy = controlled
+    control, proxy, _ = controlled
     clients = [proxy.connect() for _ in range(16)]
     for turn in range(30):
         to_target = turn % 2 == 0
@@ -55,7 +35,7 @@ def test_after_the_200_every_worker_has_switched(controlled):
 
 @pytest.mark.timeout(600)
 def test_a_thousand_toggles_under_load(controlled):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     turns = 200 if is_sanitized() else 1000
     first = control.routing()["revision"]
     with Load(proxy, "ks") as load:
@@ -76,7 +56,7 @@ def test_a_thousand_toggles_under_load(controlled):
 
 
 def test_the_system_queries_toggle(controlled):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     proxy.origin.query("CREATE KEYSPACE only_origin WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
     with proxy.connect() as client:
         for to_target in (True, False, True):
@@ -86,7 +66,7 @@ def test_the_system_queries_toggle(controlled):
 
 
 def test_a_read_in_flight_keeps_the_plan_it_began_with(controlled):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     proxy.origin.fault("delay", "reads", times=1, ms=700)
     from support import wire
 
@@ -112,7 +92,7 @@ def test_a_read_in_flight_keeps_the_plan_it_began_with(controlled):
     ],
 )
 def test_a_bad_change_changes_nothing(controlled, body, statuses, word):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     before = control.routing()
     status, headers, answer = http("PATCH", control.url("/api/v1/routing"), body, {"Content-Type": "application/json"})
     assert status in statuses and word in answer.decode()
@@ -123,7 +103,7 @@ def test_a_bad_change_changes_nothing(controlled, body, statuses, word):
 
 
 def test_a_stale_change_is_refused(controlled):
-    control, _ = controlled
+    control, _, _ = controlled
     _, headers, _ = http("GET", control.url("/api/v1/routing"))
     assert control.patch(forward_reads_to_target=True)[0] == 200
     url, match = control.url("/api/v1/routing"), {"If-Match": headers["ETag"]}
@@ -133,7 +113,7 @@ def test_a_stale_change_is_refused(controlled):
 
 
 def test_two_data_planes_switch_together(controlled, lab):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     state = lab.directory / "state2"
     state.mkdir()
     second = lab.proxy(
@@ -147,7 +127,7 @@ def test_two_data_planes_switch_together(controlled, lab):
 
 
 def test_a_data_plane_that_does_not_answer_makes_it_202(controlled):
-    control, proxy = controlled
+    control, proxy, _ = controlled
     proxy.pause()
     status, state = control.patch(forward_reads_to_target=True)
     assert status == 202, state

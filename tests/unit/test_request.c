@@ -83,7 +83,7 @@ static void test_reused_request_is_zeroed(void **state)
     request->started_ns = 1;
     request->client_stream = 77;
     request->opcode = 9;
-    request->is_expired = request->is_forwarding = true;
+    request->is_expired = true;
     request->statement.class = REQUEST_WRITE;
     request->consistency = 4;
     request->answerer = CLUSTER_TARGET;
@@ -98,7 +98,7 @@ static void test_reused_request_is_zeroed(void **state)
     assert_int_equal(again->started_ns, 0);
     assert_int_equal(again->client_stream, 0);
     assert_int_equal(again->opcode, 0);
-    assert_false(again->is_expired || again->is_forwarding);
+    assert_false(again->is_expired);
     assert_int_equal(again->statement.class, REQUEST_READ);
     assert_int_equal(again->consistency, 0);
     assert_int_equal(again->answerer, CLUSTER_ORIGIN);

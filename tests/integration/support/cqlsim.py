@@ -8,13 +8,14 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 
 import pytest
 
 pytest.importorskip("cassandra", reason="the Python driver is not installed")
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile  # noqa: E402
 from cassandra.policies import WhiteListRoundRobinPolicy  # noqa: E402
+
+from support.waiting import wait_until  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 PROGRAM = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve() / "cqlsim"
@@ -33,13 +34,6 @@ def free_port():
 
 
 PORT = free_port()
-
-
-def wait_until(check, what, timeout=10):
-    deadline = time.monotonic() + timeout
-    while not check():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.01)
 
 
 class Sim:
