@@ -125,10 +125,16 @@ static void reply_no_answer(struct session *session, const struct request *reque
 
 static void pass_on(struct session *session, int16_t stream, const uint8_t *frame, size_t length)
 {
-    if (length > CHUNK_BYTES) {
+    if (length > CHUNK_BYTES || session->lock != NULL) {
         uint8_t header[CQL_HEADER_BYTES];
         memcpy(header, frame, sizeof header);
         cql_store_u16(header + 2, (uint16_t)stream);
+        if (session->lock !=
+            NULL) { /* a held answer whose time has come in the middle of another */
+            session_defer(session, header, sizeof header);
+            session_defer(session, frame + sizeof header, length - sizeof header);
+            return;
+        }
         if (session_forward(session, header, sizeof header))
             session_forward(session, frame + sizeof header, length - sizeof header);
         return;

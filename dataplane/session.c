@@ -47,6 +47,14 @@ bool session_forward(struct session *session, const void *bytes, size_t length)
     return true;
 }
 
+void session_defer(struct session *session, const void *bytes, size_t length)
+{
+    if (!dynbuf_append(&session->deferred, bytes, length))
+        session_close(session, CLOSE_OUT_OF_MEMORY, "");
+    else if (session->deferred.length > SESSION_DEFERRED_MAX)
+        stream_pause(&session->client, STREAM_PAUSE_LOCKED);
+}
+
 void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body,
                    size_t length)
 {
@@ -61,11 +69,8 @@ void session_reply(struct session *session, int16_t stream, uint8_t opcode, cons
                                  .body_length = (uint32_t)length,
                              });
     if (session->lock != NULL) {
-        dynbuf_append(&session->deferred, header, sizeof header);
-        if (!dynbuf_append(&session->deferred, body, length))
-            session_close(session, CLOSE_OUT_OF_MEMORY, "");
-        else if (session->deferred.length > SESSION_DEFERRED_MAX)
-            stream_pause(&session->client, STREAM_PAUSE_LOCKED);
+        session_defer(session, header, sizeof header);
+        session_defer(session, body, length);
         return;
     }
     if (session_forward(session, header, sizeof header) && length > 0)

@@ -123,6 +123,9 @@ void session_reply_error(struct session *session, int16_t stream, int32_t code, 
                          ...) PRINTF_LIKE(4, 5);
 /* Passes bytes of an upstream's frame on to the client; false: the session is doomed. */
 bool session_forward(struct session *session, const void *bytes, size_t length);
+/* Keeps bytes for the client until session_unlock: nothing may come between the parts of a large
+ * frame. */
+void session_defer(struct session *session, const void *bytes, size_t length);
 /* After bytes were queued for the client: stops reading the clusters when it does not keep up. */
 void session_check_pressure(struct session *session);
 /* The client may be sent whole frames again. */

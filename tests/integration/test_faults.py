@@ -247,6 +247,22 @@ def test_clients_that_are_refused_take_no_place(lab):
         connection.close()
 
 
+def test_nothing_comes_between_the_parts_of_a_large_answer(trio):
+    """An error that was held for the other cluster's word once went out in the middle of a large frame."""
+    origin, target, proxy = trio
+    large = "z" * 8_000_000
+    origin.query(f"INSERT INTO ks.kv (k, v) VALUES (1, '{large}')")
+    origin.fault("error", "writes", code=0x1001, text="busy")
+    target.fault("silence", "writes")
+    with proxy.connect() as client:
+        client.send("QUERY", wire.query_body(WRITE), 1)
+        client.send("QUERY", wire.query_body(READ), 2)
+        # The large answer has begun and cannot end, since nobody reads it, when the write expires.
+        proxy.wait_metric("zdm_proxy_expired_requests_total", 1)
+        assert client.result(client.receive_for(2)).rows == [[large.encode()]]
+        assert wire.parse_error(client.receive_for(1).body)[0] == 0x1001
+
+
 def test_a_client_after_a_quiet_time_is_no_old_client(lab):
     """A worker that slept without clients once took the next one for as old as its last turn, and closed it."""
     proxy = lab.proxy(*lab.pair(), PROXY_WORKERS="1", **{**SETTINGS, "CLUSTER_CONNECTION_TIMEOUT_MS": "1000"}).start()
