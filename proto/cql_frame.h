@@ -1,5 +1,5 @@
-/* The CQL frame header of protocol v3 and v4 (native protocol specification, section 2): nine
- * bytes.
+/* The CQL frame header (native protocol specification v3 to v5, section 2; v5 calls the frame an
+ * envelope): nine bytes, the same in every version the proxy speaks.
  *
  *   version/direction u8 | flags u8 | stream i16 | opcode u8 | body length i32 */
 #pragma once
@@ -13,6 +13,9 @@
 #define CQL_HEADER_BYTES 9
 #define CQL_VERSION_MIN  3
 #define CQL_VERSION_MAX  4
+/* DSE's dialects: v4's framing with bodies between v4's and v5's. */
+#define CQL_VERSION_DSE1 0x41
+#define CQL_VERSION_DSE2 0x42
 #define CQL_RESPONSE_BIT 0x80
 
 /* Largest frame either side may announce: native_transport_max_frame_size of Cassandra 3.11 (256
@@ -40,6 +43,25 @@ struct cql_header {
     uint8_t opcode;
     uint32_t body_length; /* as announced; may exceed CQL_FRAME_BODY_MAX, the caller decides */
 };
+
+/* What sets the versions apart. v5: frames travel in segments with checksums. */
+static inline bool cql_version_has_segments(uint8_t version)
+{
+    return version == 5;
+}
+
+/* v5, DSE1, DSE2: the flags of query parameters are an [int], not a byte. */
+static inline bool cql_version_has_int_flags(uint8_t version)
+{
+    return version >= 5;
+}
+
+/* v5, DSE2: PREPARE has flags and a keyspace, QUERY and BATCH may name a keyspace, PREPARED and
+ * EXECUTE carry a result metadata id. */
+static inline bool cql_version_has_metadata_id(uint8_t version)
+{
+    return version == 5 || version == CQL_VERSION_DSE2;
+}
 
 /* Reads the nine bytes at data. */
 static inline struct cql_header cql_header_load(const uint8_t *data)

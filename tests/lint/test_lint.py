@@ -33,7 +33,12 @@ HEADER_HOMES = {
     "sqlite3.h": r"controlplane/store\.c$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",
     "jsmn.h": r"common/json\.c$",
-    "curl/": r"controlplane/ctl/|tests/",
+    "curl/": r"controlplane/ctl/|dataplane/bundle\.|tests/",
+    "zip.h": r"dataplane/bundle\.|tests/",
+    "yaml.h": r"common/yaml_settings\.|dataplane/config_\w+\.|tests/",
+    "lz4.h": r"proto/cql_(compression|segment)\.|tests/",
+    "snappy-c.h": r"proto/cql_compression\.|tests/",
+    "zlib.h": r"proto/cql_segment\.|tests/",
     "assert.h": r"$^",  # CHECK stays on in every build; assert does not
 }
 
