@@ -2,13 +2,9 @@
  * on the owner worker's thread only. Never frees its owner, never calls back after stream_close. */
 #include "dataplane/stream.h"
 
-#include <errno.h>
 #include <event2/event.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 
@@ -16,10 +12,6 @@
 
 /* Reads of a peer that keeps talking after our last word. */
 #define LINGER_READS_MAX 64
-
-/* Unacknowledged data for this long means the path is gone, even if no reset ever comes (tcp(7),
- * TCP_USER_TIMEOUT). */
-#define PATH_TIMEOUT_MS 30000
 
 bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t large_limit)
 {
@@ -40,7 +32,8 @@ void stream_loop_fini(struct stream_loop *loop)
 void stream_init(struct stream *stream, struct stream_loop *loop,
                  const struct stream_handlers *handlers)
 {
-    *stream = (struct stream){.loop = loop, .handlers = handlers, .fd = -1};
+    *stream = (struct stream){.loop = loop, .handlers = handlers};
+    transport_init(&stream->transport);
     list_init(&stream->dirty);
     list_init(&stream->again);
 }
@@ -114,8 +107,17 @@ static void deliver(struct stream *stream, const uint8_t *data, size_t length, s
     }
 }
 
+/* A read brought no bytes: stop is an enum transport_stop. */
+static void read_nothing(struct stream *stream, ssize_t stop)
+{
+    if (stop == TRANSPORT_END)
+        lose(stream, "peer_closed");
+    else if (stop == TRANSPORT_FAILED)
+        lose(stream, transport_error(&stream->transport));
+}
+
 /* Reads into the kept large chunk until the frame it needs is whole. */
-static ssize_t read_large(struct stream *stream)
+static void read_large(struct stream *stream)
 {
     struct chunk_pool *chunks = &stream->loop->chunks;
     struct chunk *kept = stream->input;
@@ -124,14 +126,23 @@ static ssize_t read_large(struct stream *stream)
         size_t capacity =
             2 * kept->capacity < stream->input_need ? 2 * kept->capacity : stream->input_need;
         if (!chunk_grow(chunks, &stream->input, capacity)) {
-            errno = ENOMEM;
-            return -1;
+            lose(stream, "out_of_memory");
+            return;
         }
         kept = stream->input;
     }
     size_t want = stream->input_need - kept->end;
     size_t room = chunk_room(kept);
-    return recv(stream->fd, kept->bytes + kept->end, want < room ? want : room, 0);
+    ssize_t got =
+        transport_read(&stream->transport, kept->bytes + kept->end, want < room ? want : room);
+    if (got <= 0) {
+        read_nothing(stream, got);
+        return;
+    }
+    kept->end += (size_t)got;
+    stream->last_read_ns = stream->loop->now_ns;
+    if (kept->end >= stream->input_need)
+        deliver(stream, kept->bytes, kept->end, kept);
 }
 
 static bool is_large(const struct stream *stream)
@@ -140,50 +151,44 @@ static bool is_large(const struct stream *stream)
            stream->input->end < stream->input_need;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *context)
+/* Reads behind what is kept, all of it together through the scratch buffer. */
+static void read_frames(struct stream *stream)
 {
-    struct stream *stream = context;
-    struct stream_loop *loop = stream->loop;
-    loop->now_ns = clock_now_ns(); /* the wait for this event may have been long */
-    if (stream->linger_reads > 0) {
-        ssize_t ignored =
-            (what & EV_TIMEOUT) != 0 ? 0 : recv(fd, loop->scratch, STREAM_READ_BYTES, 0);
-        if (ignored <= 0 || --stream->linger_reads == 0)
-            lose(stream, "closed");
-        return;
-    }
-    if (is_large(stream)) {
-        ssize_t got = read_large(stream);
-        if (got > 0) {
-            struct chunk *kept = stream->input;
-            kept->end += (size_t)got;
-            stream->last_read_ns = loop->now_ns;
-            if (kept->end >= stream->input_need)
-                deliver(stream, kept->bytes, kept->end, kept);
-            return;
-        }
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
-        lose(stream, got == 0          ? "peer_closed"
-                     : errno == ENOMEM ? "out_of_memory"
-                                       : strerror(errno));
-        return;
-    }
+    uint8_t *scratch = stream->loop->scratch;
     size_t kept_length = stream->input == NULL ? 0 : stream->input->end;
     if (kept_length >
         STREAM_READ_BYTES) /* whole frames that were paused over; never read past them */
         return;
     if (kept_length > 0)
-        memcpy(loop->scratch, stream->input->bytes, kept_length);
-    ssize_t got = recv(fd, loop->scratch + kept_length, STREAM_READ_BYTES, 0);
-    if (got > 0) {
-        stream->last_read_ns = loop->now_ns;
-        deliver(stream, loop->scratch, kept_length + (size_t)got, NULL);
+        memcpy(scratch, stream->input->bytes, kept_length);
+    ssize_t got = transport_read(&stream->transport, scratch + kept_length, STREAM_READ_BYTES);
+    if (got <= 0) {
+        read_nothing(stream, got);
         return;
     }
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    stream->last_read_ns = stream->loop->now_ns;
+    deliver(stream, scratch, kept_length + (size_t)got, NULL);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    struct stream *stream = context;
+    struct stream_loop *loop = stream->loop;
+    (void)fd;
+    loop->now_ns = clock_now_ns(); /* the wait for this event may have been long */
+    if (stream->linger_reads > 0) {
+        ssize_t ignored =
+            (what & EV_TIMEOUT) != 0
+                ? TRANSPORT_END
+                : transport_discard(&stream->transport, loop->scratch, STREAM_READ_BYTES);
+        if (ignored <= 0 || --stream->linger_reads == 0)
+            lose(stream, "closed");
         return;
-    lose(stream, got == 0 ? "peer_closed" : strerror(errno));
+    }
+    if (is_large(stream))
+        read_large(stream);
+    else
+        read_frames(stream);
 }
 
 static void update_reading(struct stream *stream)
@@ -335,7 +340,7 @@ static void drop_sent(struct stream *stream, size_t sent)
 static void linger(struct stream *stream)
 {
     struct timeval patience = {.tv_sec = 1};
-    shutdown(stream->fd, SHUT_WR);
+    transport_end_writing(&stream->transport);
     stream->linger_reads = LINGER_READS_MAX;
     event_add(stream->read_event, &patience);
 }
@@ -345,7 +350,7 @@ static void flush(struct stream *stream)
     size_t before = stream->queued;
     while (stream->queued > 0) {
         struct iovec parts[GATHER_MAX];
-        int count = 0;
+        size_t count = 0;
         size_t total = 0;
         for (struct chunk *chunk = stream->output_first; chunk != NULL && count < GATHER_MAX;
              chunk = chunk->next) {
@@ -353,14 +358,11 @@ static void flush(struct stream *stream)
             parts[count].iov_len = chunk->end - chunk->start;
             total += parts[count++].iov_len;
         }
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        ssize_t sent = transport_write(&stream->transport, parts, count);
+        if (sent == TRANSPORT_WANTS_WRITE)
+            break;
         if (sent < 0) {
-            if (errno == EINTR)
-                continue;
-            if (errno == EAGAIN)
-                break;
-            lose(stream, strerror(errno));
+            lose(stream, transport_error(&stream->transport));
             return;
         }
         drop_sent(stream, (size_t)sent);
@@ -398,20 +400,19 @@ void stream_loop_flush(struct stream_loop *loop)
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     struct stream *stream = context;
+    (void)fd;
     (void)what;
     stream->loop->now_ns = clock_now_ns();
     if (!stream->is_connecting) {
         flush(stream);
         return;
     }
-    int error = 0;
-    socklen_t size = sizeof error;
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    const char *error = transport_connect_error(&stream->transport);
     stream->is_connecting = false;
     event_del(stream->write_event);
-    if (error != 0) {
+    if (error != NULL) {
         stream_close(stream);
-        stream->handlers->on_connected(stream, strerror(error));
+        stream->handlers->on_connected(stream, error);
         return;
     }
     update_reading(stream);
@@ -422,29 +423,25 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
 
 /* ---- opening and closing ---- */
 
-static bool attach(struct stream *stream, int fd)
+/* Makes the events of an open transport. */
+static bool attach(struct stream *stream)
 {
-    int on = 1;
-    unsigned int path_timeout = PATH_TIMEOUT_MS;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &path_timeout, sizeof path_timeout);
-    stream->read_event =
-        event_new(stream->loop->base, fd, EV_READ | EV_PERSIST, on_readable, stream);
-    stream->write_event =
-        event_new(stream->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, stream);
-    stream->fd = fd;
+    struct event_base *base = stream->loop->base;
+    int fd = stream->transport.fd;
+    stream->read_event = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, stream);
+    stream->write_event = event_new(base, fd, EV_WRITE | EV_PERSIST, on_writable, stream);
     stream->last_read_ns = stream->last_write_ns = stream->loop->now_ns;
-    return stream->read_event != NULL && stream->write_event != NULL;
+    if (stream->read_event != NULL && stream->write_event != NULL)
+        return true;
+    stream_close(stream);
+    return false;
 }
 
 bool stream_adopt(struct stream *stream, int fd)
 {
-    CHECK(!stream_is_open(stream));
-    if (!attach(stream, fd)) {
-        stream_close(stream);
+    transport_adopt(&stream->transport, fd);
+    if (!attach(stream))
         return false;
-    }
     update_reading(stream);
     return true;
 }
@@ -452,20 +449,10 @@ bool stream_adopt(struct stream *stream, int fd)
 bool stream_connect(struct stream *stream, const struct sockaddr *address, socklen_t length,
                     const char **error)
 {
-    CHECK(!stream_is_open(stream));
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        *error = strerror(errno);
+    if (!transport_connect(&stream->transport, address, length, error))
         return false;
-    }
-    if (!attach(stream, fd)) {
-        stream_close(stream);
+    if (!attach(stream)) {
         *error = "out of memory";
-        return false;
-    }
-    if (connect(fd, address, length) != 0 && errno != EINPROGRESS) {
-        *error = strerror(errno);
-        stream_close(stream);
         return false;
     }
     stream->is_connecting = true;
@@ -481,9 +468,7 @@ void stream_close(struct stream *stream)
     if (stream->write_event != NULL)
         event_free(stream->write_event);
     stream->read_event = stream->write_event = NULL;
-    if (stream->fd >= 0)
-        close(stream->fd);
-    stream->fd = -1;
+    transport_close(&stream->transport);
     stream->is_connecting = stream->is_flush_blocked = stream->closes_when_flushed = false;
     stream->paused = 0;
     stream->linger_reads = 0;

@@ -17,6 +17,7 @@
 #include "common/check.h"
 #include "common/list.h"
 #include "dataplane/chunk.h"
+#include "dataplane/transport.h"
 
 struct event;
 struct event_base;
@@ -73,7 +74,7 @@ struct stream_handlers {
 struct stream {
     struct stream_loop *loop;
     const struct stream_handlers *handlers;
-    int fd; /* -1: closed */
+    struct transport transport;
     bool is_connecting;
     bool is_flush_blocked; /* the kernel is full: write readiness is armed */
     bool closes_when_flushed;
@@ -110,7 +111,7 @@ void stream_close_when_flushed(struct stream *stream);
 
 static inline bool stream_is_open(const struct stream *stream)
 {
-    return stream->fd >= 0;
+    return transport_is_open(&stream->transport);
 }
 
 /* Room for length contiguous bytes at the end of the output (length <= CHUNK_BYTES), already
