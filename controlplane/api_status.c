@@ -61,6 +61,7 @@ void api_get_metrics(const struct http_request *request, struct http_response *r
     control_metrics_set(CONTROL_METRIC_FORWARD_READS, state.forward_reads_to_target);
     control_metrics_set(CONTROL_METRIC_FORWARD_SYSTEM_QUERIES,
                         state.forward_system_queries_to_target);
+    control_metrics_set(CONTROL_METRIC_SHADOW_READ_PERCENT, state.shadow_read_percent);
     response->content_type = PROMTEXT_CONTENT_TYPE;
     control_metrics_render(&response->body);
 }

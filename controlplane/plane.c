@@ -49,8 +49,12 @@ static void on_unseeded(void *context, const struct ctl_hello *hello)
 #define ROUTING_FLAG(name, fallback, meaning)                                                      \
     values.has_##name = true;                                                                      \
     values.name = hello->name;
+#define ROUTING_PERCENT(name, fallback, meaning)                                                   \
+    values.has_##name = true;                                                                      \
+    values.name = hello->name > 100 ? 100 : (uint8_t)hello->name;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     snprintf(actor, sizeof actor, "dataplane %s", hello->address);
     pthread_mutex_lock(&plane->change_mutex);
     enum store_verdict verdict =
@@ -127,14 +131,13 @@ void plane_change_routing(struct plane *plane, const struct routing_patch *patch
 
     if (result->verdict == STORE_CHANGED) {
         control_metrics_add(CONTROL_METRIC_ROUTING_CHANGES, 1);
-        LOG_INFO("routing_changed",
-                 "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s "
-                 "adopt=%s actor=%s",
-                 (unsigned long long)result->state.revision,
-                 result->state.forward_reads_to_target ? "true" : "false",
-                 result->state.forward_system_queries_to_target ? "true" : "false",
+        struct dynbuf state;
+        dynbuf_init(&state, 4096);
+        routing_describe(&result->state, &state);
+        LOG_INFO("routing_changed", "%s adopt=%s actor=%s", dynbuf_text(&state),
                  adopt ? "true" : "false",
                  log_quote(name, sizeof name, actor->name, strlen(actor->name)));
+        dynbuf_fini(&state);
     } else if (result->verdict == STORE_FAILED) {
         control_metrics_add(CONTROL_METRIC_ROUTING_CHANGES_FAILED, 1);
         LOG_ERROR("routing_change_failed", "reason=%s",

@@ -10,9 +10,11 @@
 void routing_defaults(struct routing_state *state)
 {
     *state = (struct routing_state){.revision = 1};
-#define ROUTING_FLAG(member, fallback, meaning) state->member = fallback;
+#define ROUTING_FLAG(member, fallback, meaning)    state->member = fallback;
+#define ROUTING_PERCENT(member, fallback, meaning) state->member = fallback;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
 }
 
 static bool fail(struct routing_problem *problem, int status, const char *pointer,
@@ -55,10 +57,28 @@ static bool read_flag(const struct json_value *value, const char *name, bool *ha
     return fail(problem, 422, pointer, detail);
 }
 
+static bool read_percent(const struct json_value *value, const char *name, bool *has,
+                         uint8_t *percent, struct routing_problem *problem)
+{
+    char pointer[sizeof problem->pointer];
+    char detail[sizeof problem->detail];
+    uint64_t number = 0;
+    *has = true;
+    if (json_u64(value, &number) && number <= 100) {
+        *percent = (uint8_t)number;
+        return true;
+    }
+    name_pointer(pointer, sizeof pointer, name, strlen(name));
+    snprintf(detail, sizeof detail, "%s must be a whole number from 0 to 100", name);
+    return fail(problem, 422, pointer, detail);
+}
+
 static const char known_members[] =
-#define ROUTING_FLAG(member, fallback, meaning) " " #member
+#define ROUTING_FLAG(member, fallback, meaning)    " " #member
+#define ROUTING_PERCENT(member, fallback, meaning) " " #member
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     ;
 
 static bool read_members(const struct json_value *root, struct routing_patch *patch,
@@ -77,8 +97,15 @@ static bool read_members(const struct json_value *root, struct routing_patch *pa
         if (!read_flag(value, #member, &patch->has_##member, &patch->member, problem))             \
             return false;                                                                          \
     }
+#define ROUTING_PERCENT(member, fallback, meaning)                                                 \
+    if (length == strlen(#member) && memcmp(name, #member, length) == 0) {                         \
+        known = true;                                                                              \
+        if (!read_percent(value, #member, &patch->has_##member, &patch->member, problem))          \
+            return false;                                                                          \
+    }
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
         if (!known) {
             char pointer[sizeof problem->pointer];
             char detail[sizeof problem->detail];
@@ -116,11 +143,25 @@ bool routing_apply_patch(struct routing_state *state, const struct routing_patch
         state->name = patch->name;                                                                 \
         changed = true;                                                                            \
     }
+#define ROUTING_PERCENT(name, fallback, meaning) ROUTING_FLAG(name, fallback, meaning)
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     if (changed)
         state->revision++;
     return changed;
+}
+
+void routing_describe(const struct routing_state *state, struct dynbuf *out)
+{
+    dynbuf_printf(out, "revision=%llu", (unsigned long long)state->revision);
+#define ROUTING_FLAG(member, fallback, meaning)                                                    \
+    dynbuf_printf(out, " " #member "=%s", state->member ? "true" : "false");
+#define ROUTING_PERCENT(member, fallback, meaning)                                                 \
+    dynbuf_printf(out, " " #member "=%u", state->member);
+#include "controlplane/routing.def"
+#undef ROUTING_FLAG
+#undef ROUTING_PERCENT
 }
 
 void routing_etag(const struct routing_state *state, char etag[ROUTING_ETAG_SIZE])
@@ -157,9 +198,11 @@ bool routing_matches(const struct routing_state *state, const char *if_match)
 void routing_write(const struct routing_state *state, struct json_writer *writer)
 {
     json_put_u64(writer, "revision", state->revision);
-#define ROUTING_FLAG(member, fallback, meaning) json_put_bool(writer, #member, state->member);
+#define ROUTING_FLAG(member, fallback, meaning)    json_put_bool(writer, #member, state->member);
+#define ROUTING_PERCENT(member, fallback, meaning) json_put_u64(writer, #member, state->member);
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
 }
 
 void routing_write_object(const struct routing_state *state, struct json_writer *writer)
@@ -174,8 +217,10 @@ void routing_snapshot(const struct routing_state *state, uint64_t nonce, bool ad
 {
     *snapshot = (struct ctl_snapshot){.nonce = nonce, .revision = state->revision, .adopt = adopt};
     snprintf(snapshot->store_id, sizeof snapshot->store_id, "%s", state->store_id);
-#define ROUTING_FLAG(member, fallback, meaning) snapshot->member = state->member;
+#define ROUTING_FLAG(member, fallback, meaning)    snapshot->member = state->member;
+#define ROUTING_PERCENT(member, fallback, meaning) snapshot->member = state->member;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     ctl_snapshot_digest(snapshot, snapshot->digest);
 }

@@ -15,9 +15,11 @@
 struct routing_state {
     char store_id[ROUTING_STORE_ID_SIZE];
     uint64_t revision; /* counts changes of this store, from 1 */
-#define ROUTING_FLAG(member, fallback, meaning) bool member;
+#define ROUTING_FLAG(member, fallback, meaning)    bool member;
+#define ROUTING_PERCENT(member, fallback, meaning) uint8_t member;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
 };
 
 /* A wish: members that are to change. */
@@ -25,8 +27,12 @@ struct routing_patch {
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     bool has_##member;                                                                             \
     bool member;
+#define ROUTING_PERCENT(member, fallback, meaning)                                                 \
+    bool has_##member;                                                                             \
+    uint8_t member;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
 };
 
 struct routing_problem {
@@ -37,7 +43,7 @@ struct routing_problem {
 
 /* Start values of a new store. */
 void routing_defaults(struct routing_state *state);
-/* Reads a JSON merge patch: an object with any of the flags. false: *problem says why. */
+/* Reads a JSON merge patch: an object with any of the members. false: *problem says why. */
 MUST_CHECK bool routing_parse_patch(const char *text, size_t length, struct routing_patch *patch,
                                     struct routing_problem *problem);
 /* true when patch changes anything; *state then holds the next revision. */
@@ -53,6 +59,8 @@ bool routing_matches(const struct routing_state *state, const char *if_match);
 void routing_write(const struct routing_state *state, struct json_writer *writer);
 /* The same as a whole object. */
 void routing_write_object(const struct routing_state *state, struct json_writer *writer);
+/* The same for a log line: `revision=7 forward_reads_to_target=false …`. */
+void routing_describe(const struct routing_state *state, struct dynbuf *out);
 /* The SNAPSHOT that carries state, digest included. */
 void routing_snapshot(const struct routing_state *state, uint64_t nonce, bool adopt,
                       struct ctl_snapshot *snapshot);

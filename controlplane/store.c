@@ -81,9 +81,11 @@ static bool load_state(struct store *store, struct routing_state *state, bool *h
     bool found = false;
     if (sqlite3_prepare_v2(store->db,
                            "SELECT store_id, revision, source"
-#define ROUTING_FLAG(member, fallback, meaning) ", " #member
+#define ROUTING_FLAG(member, fallback, meaning)    ", " #member
+#define ROUTING_PERCENT(member, fallback, meaning) ", " #member
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
                            " FROM routing WHERE id = 1",
                            -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW) {
@@ -95,8 +97,11 @@ static bool load_state(struct store *store, struct routing_state *state, bool *h
         *has_defaults = strcmp(source, "defaults") == 0;
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     state->member = sqlite3_column_int(statement, column++) != 0;
+#define ROUTING_PERCENT(member, fallback, meaning)                                                 \
+    state->member = (uint8_t)sqlite3_column_int(statement, column++);
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     }
     sqlite3_finalize(statement);
     return found;
@@ -108,13 +113,17 @@ static bool save_state(struct store *store, const struct routing_state *state, c
     int column = 4;
     bool good = sqlite3_prepare_v2(store->db,
                                    "REPLACE INTO routing (id, store_id, revision, source"
-#define ROUTING_FLAG(member, fallback, meaning) ", " #member
+#define ROUTING_FLAG(member, fallback, meaning)    ", " #member
+#define ROUTING_PERCENT(member, fallback, meaning) ", " #member
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
                                    ") VALUES (1, ?1, ?2, ?3"
-#define ROUTING_FLAG(member, fallback, meaning) ", ?"
+#define ROUTING_FLAG(member, fallback, meaning)    ", ?"
+#define ROUTING_PERCENT(member, fallback, meaning) ", ?"
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
                                    ")",
                                    -1, &statement, NULL) == SQLITE_OK &&
                 sqlite3_bind_text(statement, 1, state->store_id, -1, SQLITE_STATIC) == SQLITE_OK &&
@@ -122,8 +131,10 @@ static bool save_state(struct store *store, const struct routing_state *state, c
                 sqlite3_bind_text(statement, 3, source, -1, SQLITE_STATIC) == SQLITE_OK;
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     good = good && sqlite3_bind_int(statement, column++, state->member) == SQLITE_OK;
+#define ROUTING_PERCENT(member, fallback, meaning) ROUTING_FLAG(member, fallback, meaning)
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     good = good && sqlite3_step(statement) == SQLITE_DONE;
     sqlite3_finalize(statement);
     return good;

@@ -69,6 +69,7 @@ static void to_message(const struct snapshot *snapshot, struct ctl_snapshot *mes
         .revision = snapshot->revision,
         .forward_reads_to_target = snapshot->forward_reads_to_target,
         .forward_system_queries_to_target = snapshot->forward_system_queries_to_target,
+        .shadow_read_percent = snapshot->shadow_read_percent,
     };
     memcpy(message->store_id, snapshot->store_id, sizeof message->store_id);
     memcpy(message->digest, snapshot->digest, sizeof message->digest);
@@ -80,6 +81,7 @@ static void from_message(const struct ctl_snapshot *message, struct snapshot *sn
         .revision = message->revision,
         .forward_reads_to_target = message->forward_reads_to_target,
         .forward_system_queries_to_target = message->forward_system_queries_to_target,
+        .shadow_read_percent = (uint8_t)message->shadow_read_percent,
     };
     memcpy(snapshot->store_id, message->store_id, sizeof snapshot->store_id);
     memcpy(snapshot->digest, message->digest, sizeof snapshot->digest);
@@ -196,6 +198,10 @@ static bool read_last_good(const struct config *config, struct ctl_message *mess
         snprintf(why, why_size, "the digest does not fit the content");
         return false;
     }
+    if (message->snapshot.shadow_read_percent > 100) {
+        snprintf(why, why_size, "shadow_read_percent is over 100");
+        return false;
+    }
     return true;
 }
 
@@ -240,6 +246,7 @@ static void send_hello(struct agent *agent)
     hello->applied_revision = current->revision;
     hello->forward_reads_to_target = current->forward_reads_to_target;
     hello->forward_system_queries_to_target = current->forward_system_queries_to_target;
+    hello->shadow_read_percent = current->shadow_read_percent;
     snprintf(hello->instance, sizeof hello->instance, "%s", agent->instance);
     snprintf(hello->address, sizeof hello->address, "%s", agent->address);
     snprintf(hello->version, sizeof hello->version, "%s", CLOUDGATE_VERSION);
@@ -317,6 +324,12 @@ static const char *refusal(const struct snapshot *current, const struct ctl_snap
         snprintf(detail, detail_size, "the digest does not fit the content");
         return "digest_mismatch";
     }
+    *member = "shadow_read_percent";
+    if (wanted->shadow_read_percent > 100) {
+        snprintf(detail, detail_size, "%llu is not a percentage",
+                 (unsigned long long)wanted->shadow_read_percent);
+        return "out_of_range";
+    }
     if (current->store_id[0] == '\0' || wanted->adopt)
         return NULL;
     *member = "store_id";
@@ -372,15 +385,15 @@ void agent_on_applied(struct agent *agent)
     agent->applying = NULL;
     agent->current_is_saved = false;
     char quoted[2 + 4 * STORE_ID_MAX + 8];
-    LOG_INFO("snapshot_applied",
-             "store_id=%s revision=%llu forward_reads_to_target=%s "
-             "forward_system_queries_to_target=%s elapsed_us=%llu",
+    struct dynbuf state;
+    dynbuf_init(&state, 1024);
+    snapshot_describe(agent->current, &state);
+    LOG_INFO("snapshot_applied", "store_id=%s %s elapsed_us=%llu",
              log_quote(quoted, sizeof quoted, agent->current->store_id,
                        strlen(agent->current->store_id)),
-             (unsigned long long)agent->current->revision,
-             agent->current->forward_reads_to_target ? "true" : "false",
-             agent->current->forward_system_queries_to_target ? "true" : "false",
+             dynbuf_text(&state),
              (unsigned long long)((clock_now_ns() - agent->applying_since_ns) / 1000));
+    dynbuf_fini(&state);
     save_and_answer(agent, agent->applying_nonce, agent->applying_has_link,
                     agent->applying_since_ns);
     if (agent->has_queued) {

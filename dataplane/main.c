@@ -51,15 +51,20 @@ struct proxy {
 
 /* ---- routing state ---- */
 
+static void log_routing(const char *event, const struct snapshot *snapshot)
+{
+    struct dynbuf state;
+    dynbuf_init(&state, 1024);
+    snapshot_describe(snapshot, &state);
+    LOG_INFO(event, "%s", dynbuf_text(&state));
+    dynbuf_fini(&state);
+}
+
 static void run_switched(struct mailbox_message *message, void *owner)
 {
     struct proxy *proxy = owner;
     (void)message;
-    LOG_INFO("routing_switched",
-             "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
-             (unsigned long long)proxy->snapshot->revision,
-             proxy->snapshot->forward_reads_to_target ? "true" : "false",
-             proxy->snapshot->forward_system_queries_to_target ? "true" : "false");
+    log_routing("routing_switched", proxy->snapshot);
     agent_on_applied(proxy->agent);
 }
 
@@ -122,16 +127,13 @@ static struct snapshot *first_snapshot(const struct config *config)
 {
     struct snapshot value;
     if (agent_load_last_good(config, &value)) {
-        LOG_INFO("routing_restored",
-                 "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s",
-                 (unsigned long long)value.revision,
-                 value.forward_reads_to_target ? "true" : "false",
-                 value.forward_system_queries_to_target ? "true" : "false");
+        log_routing("routing_restored", &value);
         return snapshot_new(&value);
     }
     value = (struct snapshot){
         .forward_reads_to_target = config->forward_reads_to_target,
         .forward_system_queries_to_target = config->forward_system_queries_to_target,
+        .shadow_read_percent = (uint8_t)config->shadow_read_percent,
     };
     return snapshot_new(&value);
 }

@@ -23,3 +23,14 @@ void snapshot_put(struct snapshot *snapshot)
         atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) == 1)
         free(snapshot);
 }
+
+void snapshot_describe(const struct snapshot *snapshot, struct dynbuf *out)
+{
+    dynbuf_printf(out,
+                  "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s "
+                  "shadow_read_percent=%u",
+                  (unsigned long long)snapshot->revision,
+                  snapshot->forward_reads_to_target ? "true" : "false",
+                  snapshot->forward_system_queries_to_target ? "true" : "false",
+                  snapshot->shadow_read_percent);
+}

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/check.h"
+#include "common/dynbuf.h"
 #include "dataplane/cluster_id.h"
 
 #define STORE_ID_MAX 63
@@ -21,6 +22,7 @@ struct snapshot {
     char digest[DIGEST_MAX + 1];
     bool forward_reads_to_target;
     bool forward_system_queries_to_target;
+    uint8_t shadow_read_percent; /* 0 … 100: how many of a hundred reads also go to the secondary */
 };
 
 /* A copy of value with one reference, owned by the caller. Never NULL (out of memory at this size
@@ -28,6 +30,9 @@ struct snapshot {
 struct snapshot *snapshot_new(const struct snapshot *value);
 struct snapshot *snapshot_get(struct snapshot *snapshot);
 void snapshot_put(struct snapshot *snapshot); /* NULL is allowed */
+
+/* Appends the state for a log line: `revision=7 forward_reads_to_target=false …`. */
+void snapshot_describe(const struct snapshot *snapshot, struct dynbuf *out);
 
 /* The cluster whose answer the client gets. */
 static inline enum cluster_id snapshot_primary(const struct snapshot *snapshot)

@@ -185,6 +185,19 @@ static bool is_of_transfer(const char *name)
     return strcmp(name, "nonce") == 0 || strcmp(name, "digest") == 0 || strcmp(name, "adopt") == 0;
 }
 
+static bool is_at_default(const struct member *member, const char *field)
+{
+    switch (member->kind) {
+    case MEMBER_TEXT:
+        return field[0] == '\0';
+    case MEMBER_U64:
+        return *(const uint64_t *)(const void *)field == 0;
+    case MEMBER_BOOL:
+        break;
+    }
+    return !*(const bool *)(const void *)field;
+}
+
 void ctl_snapshot_digest(const struct ctl_snapshot *snapshot, char digest[CTL_DIGEST_HEX + 1])
 {
     static const char hex[] = "0123456789abcdef";
@@ -194,7 +207,8 @@ void ctl_snapshot_digest(const struct ctl_snapshot *snapshot, char digest[CTL_DI
     for (size_t i = 0; i < descriptor->count; i++) {
         const struct member *member = &descriptor->members[i];
         const char *field = (const char *)snapshot + member->offset;
-        if (is_of_transfer(member->name))
+        if (is_of_transfer(member->name) ||
+            (member->need == CTL_OPTIONAL && is_at_default(member, field)))
             continue;
         dynbuf_printf(&content, "%s=", member->name);
         switch (member->kind) {

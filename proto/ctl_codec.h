@@ -77,5 +77,7 @@ MUST_CHECK enum ctl_verdict ctl_decode(const char *text, size_t length, struct c
 MUST_CHECK bool ctl_encode(const struct ctl_message *message, struct dynbuf *out);
 
 /* Lower-case hex SHA-256 of the snapshot's canonical content: `member=value\n` for each member in
- * table order, except nonce, digest and adopt, which speak of the transfer and not of the state. */
+ * table order, except nonce, digest and adopt, which speak of the transfer and not of the state,
+ * and except optional members that are 0, false or "": a peer that does not know them yet agrees.
+ */
 void ctl_snapshot_digest(const struct ctl_snapshot *snapshot, char digest[CTL_DIGEST_HEX + 1]);

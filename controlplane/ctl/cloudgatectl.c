@@ -49,10 +49,12 @@ static const char help_text[] =
     "\n"
     "  status                      routing state and data planes at a glance\n"
     "  routing                     the routing state\n"
-    "  routing set NAME=BOOL ...   change it; the names are\n"
-#define ROUTING_FLAG(member, fallback, meaning) "                                " #member "\n"
+    "  routing set NAME=VALUE ...  change it; the names are\n"
+#define ROUTING_FLAG(member, fallback, meaning)    "      " #member "=true|false\n"
+#define ROUTING_PERCENT(member, fallback, meaning) "      " #member "=0..100\n"
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     "  routing adopt               make data planes obey that come from another store or a newer "
     "revision\n"
     "  dataplanes                  every data plane and what it has applied\n"
@@ -69,6 +71,14 @@ static const char help_text[] =
     "\n"
     "Exit codes: 0 done; 1 refused or not reachable; 2 wrong usage; 3 stored, but not every data "
     "plane has acknowledged.\n";
+
+static const char known_names[] = "not a routing setting (NAME=VALUE; known are"
+#define ROUTING_FLAG(member, fallback, meaning)    " " #member
+#define ROUTING_PERCENT(member, fallback, meaning) " " #member
+#include "controlplane/routing.def"
+#undef ROUTING_FLAG
+#undef ROUTING_PERCENT
+                                  ")";
 
 static enum exit_code usage(const char *what, const char *which)
 {
@@ -250,8 +260,10 @@ static void print_routing(const struct json_value *root)
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     printf("\n%-33s ", #member);                                                                   \
     put_member(root, #member, "?");
+#define ROUTING_PERCENT(member, fallback, meaning) ROUTING_FLAG(member, fallback, meaning)
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
     putchar('\n');
 }
 
@@ -318,6 +330,18 @@ static enum exit_code show_status(const struct options *options)
     return code;
 }
 
+static bool is_same(const struct json_value *left, const struct json_value *right)
+{
+    bool left_flag = false, right_flag = false;
+    uint64_t left_number = 0, right_number = 0;
+    if (right == NULL)
+        return false;
+    if (json_bool(left, &left_flag))
+        return json_bool(right, &right_flag) && left_flag == right_flag;
+    return json_u64(left, &left_number) && json_u64(right, &right_number) &&
+           left_number == right_number;
+}
+
 static void print_audit(const struct json_value *root)
 {
     for (const struct json_value *entry = json_first(json_member(root, "entries")); entry != NULL;
@@ -334,13 +358,12 @@ static void print_audit(const struct json_value *root)
         for (const struct json_value *value = json_first(after); value != NULL;
              value = json_next(value)) {
             const char *name = json_name(value, NULL);
-            bool was = false, is = false;
-            if (json_bool(value, &is) &&
-                (!json_bool(json_member(before, name), &was) || was != is)) {
-                printf("  ");
-                put_text(name, strlen(name));
-                printf("=%s", is ? "true" : "false");
-            }
+            if (strcmp(name, "revision") == 0 || is_same(value, json_member(before, name)))
+                continue;
+            printf("  ");
+            put_text(name, strlen(name));
+            putchar('=');
+            put_member(after, name, "?");
         }
         putchar('\n');
     }
@@ -363,6 +386,7 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
         const char *word = options->words[i];
         const char *equals = strchr(word, '=');
         const char *name = NULL;
+        bool is_percent = false;
         for (int other = 2; other < i && equals != NULL; other++)
             if (strncmp(options->words[other], word, (size_t)(equals - word) + 1) == 0)
                 return usage("the same name twice", word), false;
@@ -370,10 +394,24 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
     if (equals != NULL && (size_t)(equals - word) == strlen(#member) &&                            \
         strncmp(word, #member, strlen(#member)) == 0)                                              \
         name = #member;
+#define ROUTING_PERCENT(member, fallback, meaning)                                                 \
+    ROUTING_FLAG(member, fallback, meaning)                                                        \
+    if (name != NULL && strcmp(name, #member) == 0)                                                \
+        is_percent = true;
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
+#undef ROUTING_PERCENT
         if (name == NULL)
-            return usage("not a routing setting (NAME=true or NAME=false)", word), false;
+            return usage(known_names, word), false;
+        if (is_percent) {
+            const char *digits = equals + 1;
+            size_t length = strlen(digits);
+            if (length == 0 || length > 3 || strspn(digits, "0123456789") != length ||
+                strtoul(digits, NULL, 10) > 100)
+                return usage("allowed is a whole number from 0 to 100", word), false;
+            json_put_u64(&writer, name, strtoul(digits, NULL, 10));
+            continue;
+        }
         bool value = strcmp(equals + 1, "true") == 0;
         if (!value && strcmp(equals + 1, "false") != 0)
             return usage("allowed is true or false", word), false;
@@ -456,7 +494,7 @@ static enum exit_code set_routing(const struct options *options)
 {
     struct dynbuf body;
     if (options->count < 3)
-        return usage("routing set needs at least one NAME=BOOL", "");
+        return usage("routing set needs at least one NAME=VALUE", "");
     dynbuf_init(&body, 4096);
     enum exit_code code = build_patch(options, &body)
                               ? change_routing(options, "/api/v1/routing", dynbuf_text(&body))

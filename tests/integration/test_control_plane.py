@@ -23,6 +23,7 @@ from support.waiting import wait_until
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve()
 READS, SYSTEM = "forward_reads_to_target", "forward_system_queries_to_target"
+SHADOW = "shadow_read_percent"
 JSON = {"Content-Type": "application/json"}
 INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
 
@@ -103,7 +104,7 @@ class Control:
 
 
 def digest(snapshot):
-    members = ("store_id", "revision", READS, SYSTEM)
+    members = ("store_id", "revision", READS, SYSTEM, *([SHADOW] if snapshot[SHADOW] else []))
     text = "".join(f"{name}={json.dumps(snapshot[name]).strip(chr(34))}\n" for name in members)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -205,13 +206,13 @@ def ctl(control, *words):
 
 def test_a_new_store_has_the_defaults(control):
     status, headers, body = control.call("GET", "/api/v1/routing")
-    assert json.loads(body) == {"revision": 1, READS: False, SYSTEM: True}
+    assert json.loads(body) == {"revision": 1, READS: False, SYSTEM: True, SHADOW: 0}
     assert re.fullmatch(r'"[0-9a-f-]{36}\.1"', headers["ETag"])
 
 
 def test_a_change_without_data_planes_is_stored_and_audited(control):
     status, headers, body = control.patch({READS: True})
-    assert (status, body) == (200, {"revision": 2, READS: True, SYSTEM: True})
+    assert (status, body) == (200, {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0})
     assert control.routing() == body
     entry = control.get("/api/v1/audit?limit=1")["entries"][0]
     assert entry["actor"] == "127.0.0.1" and entry["action"] == "change" and entry["revision"] == 2
@@ -222,7 +223,7 @@ def test_a_change_without_data_planes_is_stored_and_audited(control):
 def test_a_change_of_nothing_keeps_the_revision(control):
     entries = len(control.get("/api/v1/audit")["entries"])
     for change in ({}, {READS: False}, {READS: False, SYSTEM: True}):
-        assert control.patch(change)[::2] == (200, {"revision": 1, READS: False, SYSTEM: True})
+        assert control.patch(change)[::2] == (200, {"revision": 1, READS: False, SYSTEM: True, SHADOW: 0})
     assert len(control.get("/api/v1/audit")["entries"]) == entries
 
 
@@ -236,6 +237,8 @@ def test_a_change_of_nothing_keeps_the_revision(control):
         (b'{"forward_reads":true}', 422, "forward_reads"), (b'{"a/b~":1}', 422, "a~1b~0"),
         (b'{"%s":1}' % READS.encode(), 422, READS), (b'{"%s":"true"}' % SYSTEM.encode(), 422, SYSTEM),
         (b'{"%s":null}' % READS.encode(), 422, READS),
+        (b'{"%s":101}' % SHADOW.encode(), 422, SHADOW), (b'{"%s":-1}' % SHADOW.encode(), 422, SHADOW),
+        (b'{"%s":1.5}' % SHADOW.encode(), 422, SHADOW), (b'{"%s":true}' % SHADOW.encode(), 422, SHADOW),
         (b'{"%s":true,"typo":true}' % READS.encode(), 422, "typo"),
     ],
 )  # fmt: skip
@@ -357,7 +360,7 @@ def test_silence_is_a_202_after_five_seconds(control, dataplane):
 
 def test_the_first_data_plane_seeds_an_untouched_store(control, dataplane):
     dataplane(seed={READS: True, SYSTEM: False})
-    wait_until(lambda: control.routing() == {"revision": 2, READS: True, SYSTEM: False}, "the store is seeded")
+    wait_until(lambda: control.routing() == {"revision": 2, READS: True, SYSTEM: False, SHADOW: 0}, "the store is seeded")
     second = dataplane(address="late:1#1", seed={READS: False, SYSTEM: False})
     wait_until(lambda: second.revision() == 2, "the second data plane got the store's state")
     assert control.routing()["revision"] == 2
@@ -369,7 +372,7 @@ def test_a_changed_store_is_never_seeded(control, dataplane):
     control.patch({SYSTEM: False})
     plane = dataplane(seed={READS: True, SYSTEM: True})
     wait_until(lambda: plane.revision() == 2, "the data plane got the store's state")
-    assert control.routing() == {"revision": 2, READS: False, SYSTEM: False}
+    assert control.routing() == {"revision": 2, READS: False, SYSTEM: False, SHADOW: 0}
 
 
 def test_adopt_is_said_once_by_an_operator(control, dataplane):
@@ -520,7 +523,7 @@ def test_a_restart_changes_nothing(tmp_path):
     assert not os.path.exists(control.socket_path), "the socket file is gone after a clean stop"
     plane.close()
     control.start()
-    assert control.routing() == {"revision": 2, READS: True, SYSTEM: True}
+    assert control.routing() == {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0}
     assert control.stop() == 0
 
 
@@ -670,12 +673,12 @@ def test_events(control, dataplane):
     stream = Stream(control)
     assert stream.answer.status == 200 and stream.answer.getheader("Content-Type") == "text/event-stream"
     name, first, state = stream.event()
-    assert name == "state" and state == {"routing": {"revision": 1, READS: False, SYSTEM: True}, "dataplanes": []}
+    assert name == "state" and state == {"routing": {"revision": 1, READS: False, SYSTEM: True, SHADOW: 0}, "dataplanes": []}
     plane = dataplane()
     name, number, entry = stream.event("dataplane")
     assert number > first and entry["id"] == plane.instance and entry["in_sync"]
     control.patch({READS: True})
-    assert stream.event("routing")[2] == {"revision": 2, READS: True, SYSTEM: True}
+    assert stream.event("routing")[2] == {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0}
     assert stream.event("dataplane")[2]["applied_revision"] == 2
     plane.send(type="STATS", reads_origin=1, reads_target=2, writes=3, failed_reads=4, failed_writes=5, client_connections=6)
     assert stream.event("stats")[2]["reads_target"] == 2
@@ -711,12 +714,28 @@ def test_ctl_reads_and_sets(control, dataplane):
     assert code == 0 and "10.0.0.1:9042#0" in out and "in sync" in out and re.search(rf"{READS}\s+false", out)
     code, out, _ = ctl(control, "routing", "set", f"{READS}=true", f"{SYSTEM}=false")
     assert code == 0 and re.search(rf"{READS}\s+true", out)
-    assert json.loads(ctl(control, "routing", "--json")[1]) == {"revision": 2, READS: True, SYSTEM: False}
+    assert json.loads(ctl(control, "routing", "--json")[1]) == {"revision": 2, READS: True, SYSTEM: False, SHADOW: 0}
     assert ctl(control, "routing", "set", f"{READS}=false", "--if-match", "1")[0] == 1
     assert ctl(control, "routing", "set", f"{READS}=false", "--if-match=2")[0] == 0
     code, out, _ = ctl(control, "audit", "--limit", "1")
     assert code == 0 and len(out.splitlines()) == 1 and f"{READS}=false" in out
     assert json.loads(ctl(control, "dataplanes", "--json")[1])["dataplanes"][0]["connected"] is True
+
+
+def test_the_share_of_shadow_reads_is_set_pushed_and_seeded(control, dataplane):
+    first = dataplane(address="first:1#0", seed={READS: False, SYSTEM: True, SHADOW: 30})
+    wait_until(lambda: control.routing()[SHADOW] == 30, "the store is seeded")
+    assert control.patch({SHADOW: 100})[0] == 200 and first.applied[SHADOW] == 100
+    code, out, _ = ctl(control, "routing", "set", f"{SHADOW}=7")
+    assert code == 0 and re.search(rf"{SHADOW}\s+7", out) and first.applied[SHADOW] == 7
+    assert f"{SHADOW}=7" in ctl(control, "audit", "--limit", "1")[1]
+    for value in ("101", "-1", "", "0x5", "true", "5%"):
+        code, out, err = ctl(control, "routing", "set", f"{SHADOW}={value}")
+        assert code == 2 and "0 to 100" in err and out == "", value
+    assert "known are" in ctl(control, "routing", "set", "shadow=5")[2]
+    control.kill()
+    control.start()
+    assert control.routing()[SHADOW] == 7
 
 
 def test_ctl_exit_codes(control, dataplane):

@@ -196,7 +196,7 @@ static void test_a_newer_schema_is_refused(void **state)
     store_close(open_store(place));
     run_sql(place->path, "PRAGMA user_version = 99");
     expect_refusal(place, "newer");
-    run_sql(place->path, "PRAGMA user_version = 1");
+    run_sql(place->path, "PRAGMA user_version = 2");
     store_close(open_store(place));
 }
 
