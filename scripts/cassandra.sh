@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# A real Cassandra 3.11 origin and a 5.0 target on this machine: scripts/cassandra.sh [--yes] start|stop|fetch [OPTION...]
+# A real Cassandra origin and a real target on this machine: scripts/cassandra.sh [--yes] start|stop|fetch [OPTION...]
 #
-#   start   127.0.0.2:9042 (cluster Origin, 3.11) and 127.0.0.3:9042 (cluster Target, 5.0); returns when both serve
+#   start   127.0.0.2:9042 (cluster Origin, 3.11) and 127.0.0.3:9042 (cluster Target, 5.0); returns when both serve;
+#           --pair 5.0-5.0 makes both 5.0, --tls optional|required|mutual serves TLS, --password asks for a password
 #   stop    ends those two nodes
 #   fetch   only downloads what they need
 #   --yes   install missing Debian packages without asking
 #
-# Further options (--directory, --origin, --target, --port, --password): tests/cassandra/launcher.py --help
+# Further options (--directory, --origin, --target, --port, --certified): tests/cassandra/launcher.py --help
 
 set -euo pipefail
 # shellcheck source=lib/common.sh

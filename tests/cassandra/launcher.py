@@ -2,7 +2,7 @@
 """Runs real Apache Cassandra nodes without a container engine: Maven fetches the jars, OpenJDK 17 runs them.
 
 As a library (the tests): Node(version, name, address, directory).start() / wait_ready() / stop() / kill() / pause() / resume().
-As a program (scripts/cassandra.sh, scripts/demo.sh): one single-node 3.11 origin and one single-node 5.0 target,
+As a program (scripts/cassandra.sh, scripts/demo.sh): one single-node origin and one single-node target,
 `launcher.py start` leaves them running with their pids in the directory, `launcher.py stop` ends exactly those.
 
 Only the Python standard library is used, so it runs before any virtual environment exists.
@@ -13,10 +13,13 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import time
+
+import certificates
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = HERE.parent.parent / "build" / "cassandra"
@@ -55,6 +58,10 @@ memtable_offheap_space: 64MiB
 user_defined_functions_enabled: true
 """,
 }
+
+
+# What --tls may say: clients may use TLS or not, must use it, must use it and show a certificate.
+TLS_MODES = ("optional", "required", "mutual")
 
 
 class LaunchError(RuntimeError):
@@ -104,14 +111,19 @@ def receive(connection, size):
 
 
 class Node:
-    """One single-node cluster. Its files, log and pid live in `directory`."""
+    """One single-node cluster. Its files, log and pid live in `directory`.
 
-    def __init__(self, version, name, address, directory, port=9042, password=False):
+    password: asks for one, user cassandra, password cassandra. tls: one of TLS_MODES, or None for none;
+    it needs `made`, the certificates (certificates.make) that name this address."""
+
+    def __init__(self, version, name, address, directory, port=9042, password=False, tls=None, made=None):
         self.version = version
         self.name = name
         self.address = address
         self.port = port
         self.password = password
+        self.tls = tls
+        self.made = made
         self.directory = pathlib.Path(directory)
         self.process = None
 
@@ -154,7 +166,21 @@ concurrent_counter_writes: 8
 memtable_allocation_type: heap_buffers
 disk_failure_policy: stop
 commit_failure_policy: stop
-{YAML_BY_VERSION[self.version]}""")
+{self.encryption()}{YAML_BY_VERSION[self.version]}""")
+
+    def encryption(self):
+        if self.tls is None:
+            return ""
+        return f"""client_encryption_options:
+  enabled: true
+  optional: {"true" if self.tls == "optional" else "false"}
+  require_client_auth: {"true" if self.tls == "mutual" else "false"}
+  store_type: PKCS12
+  keystore: {self.made.server_p12}
+  keystore_password: {certificates.STORE_PASSWORD}
+  truststore: {self.made.trust_p12}
+  truststore_password: {certificates.STORE_PASSWORD}
+"""
 
     def command(self):
         jars = ":".join(sorted(str(jar) for jar in libraries(self.version).glob("*.jar")))
@@ -195,10 +221,23 @@ commit_failure_policy: stop
             probe.settimeout(2)
             return probe.connect_ex((self.address, self.port)) == 0
 
+    def connect(self):
+        """A socket to the node, in TLS where it must be."""
+        plain = socket.create_connection((self.address, self.port), timeout=5)
+        if self.tls in (None, "optional"):
+            return plain
+        context = ssl.create_default_context(cafile=self.made.ca_pem)
+        context.load_cert_chain(self.made.client_pem, self.made.client_key)
+        try:
+            return context.wrap_socket(plain, server_hostname=self.address)
+        except OSError:
+            plain.close()
+            raise
+
     def is_serving(self):
         """True when a client could log in now."""
         try:
-            with socket.create_connection((self.address, self.port), timeout=5) as connection:
+            with self.connect() as connection:
                 options = b"\x00\x01" + b"\x00\x0bCQL_VERSION" + b"\x00\x053.0.0"
                 connection.sendall(cql_frame(0x01, options))
                 opcode, _ = cql_answer(connection)
@@ -297,22 +336,49 @@ def is_running(pid):
     return state != "Z"
 
 
+def nodes_of(options):
+    """The pair that the options describe, origin first."""
+    directory = options.directory.resolve()
+    made = None
+    if options.tls and options.action == "start":
+        made = certificates.make(directory / "certificates", [options.origin, options.target, *options.certified])
+    versions = {"Origin": options.pair[0], "Target": options.pair[1]}
+    return [Node(versions[name], name, address, directory / name.lower(), options.port, options.password, options.tls, made)
+            for name, address in (("Origin", options.origin), ("Target", options.target))]
+
+
+def version_pair(text):
+    """3.11-5.0 to ("3.11", "5.0")."""
+    versions = tuple(text.split("-"))
+    if len(versions) != 2 or not set(versions) <= set(YAML_BY_VERSION):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair of {' and '.join(YAML_BY_VERSION)}, such as 3.11-5.0")
+    return versions
+
+
 def main():
-    parser = argparse.ArgumentParser(description="A real Cassandra 3.11 origin and a 5.0 target on loopback addresses.")
+    parser = argparse.ArgumentParser(description="A real Cassandra origin and a real target on loopback addresses.")
     parser.add_argument("action", choices=("fetch", "start", "stop"))
     parser.add_argument("--directory", type=pathlib.Path, default=BUILD / "nodes", help="where the nodes keep their files")
-    parser.add_argument("--origin", default="127.0.0.2", help="address of the 3.11 node")
-    parser.add_argument("--target", default="127.0.0.3", help="address of the 5.0 node")
+    parser.add_argument("--pair", type=version_pair, default=version_pair("3.11-5.0"), metavar="3.11-5.0",
+                        help="versions of origin and target, each 3.11 or 5.0")
+    parser.add_argument("--origin", default="127.0.0.2", help="address of the origin")
+    parser.add_argument("--target", default="127.0.0.3", help="address of the target")
     parser.add_argument("--port", type=int, default=9042, help="CQL port of both")
     parser.add_argument("--password", action="store_true", help="ask for a password: user cassandra, password cassandra")
+    parser.add_argument("--tls", choices=TLS_MODES, help="serve clients in TLS; the certificates are made in DIRECTORY/certificates: "
+                        "optional also serves plain ones, mutual wants a client certificate")
+    parser.add_argument("--certified", action="append", default=[], metavar="ADDRESS",
+                        help="a further address or name that the server certificate is for, such as a proxy's; may be repeated")
     options = parser.parse_args()
-    directory = options.directory.resolve()
-    nodes = [Node("3.11", "Origin", options.origin, directory / "origin", options.port, options.password),
-             Node("5.0", "Target", options.target, directory / "target", options.port, options.password)]
     if options.action == "fetch":
-        for node in nodes:
-            libraries(node.version)
+        for version in dict.fromkeys(options.pair):
+            libraries(version)
         return 0
+    try:
+        nodes = nodes_of(options)
+    except certificates.CertificateError as error:
+        print(f"launcher: {error}", file=sys.stderr)
+        return 1
     if options.action == "stop":
         for node in nodes:
             stop_recorded(node.directory)
