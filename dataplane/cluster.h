@@ -1,7 +1,7 @@
 /* The control connection of one cluster: finds a node, learns topology, authentication and
  * SUPPORTED, follows TOPOLOGY_CHANGE events, sends heartbeats, reopens itself for ever. Lives on
- * the main thread's event_base and never blocks it. Behaviour: zdm-proxy's (docs/compatibility.md),
- * protocol v4 then v3. */
+ * the main thread's stream_loop and never blocks it. Behaviour: zdm-proxy's
+ * (docs/compatibility.md), protocol v4 then v3. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 
 struct cluster;
 struct config;
-struct event_base;
+struct stream_loop;
 
 struct cluster_status { /* for /health/readiness */
     char address[64];   /* last control endpoint, or NOT_CONNECTED */
@@ -22,7 +22,7 @@ struct cluster_status { /* for /health/readiness */
 
 /* Starts connecting. on_topology runs on the main thread each time a new topology is ready (the
  * first one, and after each change); the callee takes its own reference. */
-struct cluster *cluster_new(struct event_base *base, const struct config *config,
+struct cluster *cluster_new(struct stream_loop *loop, const struct config *config,
                             enum cluster_id id,
                             void (*on_topology)(void *context, struct topology *topology),
                             void *context);

@@ -11,10 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "dataplane/admin.h"
 #include "dataplane/agent.h"
 #include "dataplane/cluster.h"
 #include "dataplane/config.h"
+#include "dataplane/stream.h"
 #include "dataplane/worker.h"
 
 extern char **environ;
@@ -26,12 +28,17 @@ extern char **environ;
 /* Descriptors beside those of clients: listeners, control connections, refused clients, HTTP. */
 #define DESCRIPTORS_SPARE 512
 
+/* Large answers of both control connections together may hold this much. */
+#define CONTROL_LARGE_BYTES_MAX ((size_t)64 * 1024 * 1024)
+
 /* A failed start of the listener is tried again after this long. */
 #define START_RETRY_S 1
 
 struct proxy {
     struct config config;
     struct event_base *base;
+    struct stream_loop loop; /* of the control connections */
+    bool is_stopping;
     struct mailbox *mailbox;
     struct metrics_block *metrics;
     struct admin *admin;
@@ -253,7 +260,7 @@ static void run_worker_ended(struct mailbox_message *message, void *owner)
 {
     struct proxy *proxy = owner;
     free(message);
-    event_base_loopbreak(proxy->base);
+    proxy->is_stopping = true;
 }
 
 /* Waits for the workers beside the main loop, so that health and metrics go on answering while they
@@ -281,7 +288,7 @@ static void on_signal(evutil_socket_t number, short what, void *context)
     bool was_serving = proxy->phase == ADMIN_SERVING;
     proxy->phase = ADMIN_DRAINING;
     if (!was_serving) {
-        event_base_loopbreak(proxy->base);
+        proxy->is_stopping = true;
         return;
     }
     for (unsigned i = 0; i < proxy->worker_count; i++)
@@ -307,12 +314,25 @@ static void raise_descriptor_limit(const struct config *config)
                  config->max_clients_threshold);
 }
 
+/* The main thread's turn is a worker's: events first, then what their streams have to say. */
+static void run_loop(struct proxy *proxy)
+{
+    while (!proxy->is_stopping) {
+        bool has_more = !list_is_empty(&proxy->loop.again);
+        event_base_loop(proxy->base, EVLOOP_ONCE | (has_more ? EVLOOP_NONBLOCK : 0));
+        proxy->loop.now_ns = clock_now_ns();
+        stream_loop_run_again(&proxy->loop);
+        stream_loop_flush(&proxy->loop);
+    }
+}
+
 static int run(struct proxy *proxy)
 {
     static const int numbers[] = {SIGTERM, SIGINT};
     signal(SIGPIPE, SIG_IGN);
     proxy->base = event_base_new();
     CHECK(proxy->base != NULL);
+    CHECK(stream_loop_init(&proxy->loop, proxy->base, CONTROL_LARGE_BYTES_MAX));
     proxy->mailbox = mailbox_new(proxy->base, proxy);
     CHECK(proxy->mailbox != NULL);
     proxy->switched.run = run_switched;
@@ -333,11 +353,11 @@ static int run(struct proxy *proxy)
     proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         proxy->clusters[i] =
-            cluster_new(proxy->base, &proxy->config, (enum cluster_id)i, on_topology, proxy);
+            cluster_new(&proxy->loop, &proxy->config, (enum cluster_id)i, on_topology, proxy);
     struct agent_hooks hooks = {.context = proxy, .apply = apply_snapshot, .stats = read_stats};
     proxy->agent = agent_new(proxy->base, &proxy->config, proxy->snapshot, &hooks);
 
-    event_base_dispatch(proxy->base);
+    run_loop(proxy);
 
     agent_free(proxy->agent);
     for (int i = 0; i < CLUSTER_COUNT; i++) {
@@ -353,6 +373,7 @@ static int run(struct proxy *proxy)
         event_free(proxy->signals[i]);
     event_free(proxy->retry);
     mailbox_free(proxy->mailbox);
+    stream_loop_fini(&proxy->loop);
     event_base_free(proxy->base);
     LOG_INFO("proxy_stopped", "");
     return 0;

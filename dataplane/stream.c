@@ -91,11 +91,12 @@ static bool keep_input(struct stream *stream, const uint8_t *data, size_t length
 static void deliver(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole)
 {
     size_t need = 0;
+    uint32_t life = stream->life;
     if (whole != NULL)
         whole->references++; /* the owner may close the stream, or queue views of it, while it looks
                               */
     size_t used = stream->handlers->on_input(stream, data, length, whole, &need);
-    if (stream_is_open(stream)) {
+    if (stream->life == life) { /* not closed, and not opened anew either: those bytes are gone */
         CHECK(used <= length);
         if (whole != NULL)
             whole->references--;
@@ -462,6 +463,7 @@ bool stream_connect(struct stream *stream, const struct sockaddr *address, sockl
 
 void stream_close(struct stream *stream)
 {
+    stream->life++;
     struct chunk_pool *chunks = &stream->loop->chunks;
     if (stream->read_event != NULL)
         event_free(stream->read_event);

@@ -82,6 +82,7 @@ struct stream {
     uint8_t paused;       /* set of enum stream_pause */
     struct event *read_event;
     struct event *write_event;
+    uint32_t life; /* connections it has had: grows with each close */
     struct list dirty;
     struct list again;
     struct chunk *input;
