@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "dataplane/session.h"
+#include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
@@ -237,6 +238,7 @@ static void deliver(struct session *session, const struct request *request, enum
         return;
     } else if (request->statement.class == REQUEST_USE && header.opcode == CQL_OPCODE_RESULT) {
         remember_keyspace(session, header, frame);
+        shadow_follow_keyspace(session);
     }
     pass_on(session, request->client_stream, frame, length);
 }

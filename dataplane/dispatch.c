@@ -8,6 +8,7 @@
 #include "dataplane/classify.h"
 #include "dataplane/route.h"
 #include "dataplane/session.h"
+#include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
 #include "dataplane/worker.h"
 #include "proto/cql_request.h"
@@ -34,6 +35,7 @@ struct dispatch {
     struct chunk *whole;
     const struct id_use *ids;
     size_t id_count;
+    bool has_paging_state; /* it goes on where an earlier answer ended */
 };
 
 static const uint8_t *body_of(const struct dispatch *dispatch)
@@ -62,9 +64,10 @@ static bool write_body_run(struct stream *stream, const struct dispatch *dispatc
 
 /* Writes the frame with its stream id replaced and, for the target, each prepared id by the
  * target's. */
-static bool write_frame(const struct dispatch *dispatch, enum cluster_id cluster, uint16_t slot)
+static bool write_frame(const void *context, struct stream *stream, enum cluster_id cluster,
+                        uint16_t slot)
 {
-    struct stream *stream = &dispatch->session->upstreams[cluster].stream;
+    const struct dispatch *dispatch = context;
     size_t body_length = dispatch->header.body_length;
     size_t total = CQL_HEADER_BYTES + body_length;
     size_t id_count = cluster == CLUSTER_TARGET ? dispatch->id_count : 0;
@@ -154,13 +157,17 @@ static struct request *send_request(const struct dispatch *dispatch,
         struct upstream *upstream = &session->upstreams[i];
         if (!plan.sends[i])
             continue;
-        if (!write_frame(dispatch, (enum cluster_id)i, request->slot)) {
+        if (!write_frame(dispatch, &upstream->stream, (enum cluster_id)i, request->slot)) {
             upstream_lose(upstream, "out of memory");
             return NULL;
         }
         if (upstream->stream.queued > STREAM_HIGH_WATER)
             stream_pause(&session->client, STREAM_PAUSE_PEER_FULL);
     }
+    if (statement.class == REQUEST_READ && worker->snapshot->shadow_read_percent > 0)
+        shadow_copy(session, plan.answerer, CQL_HEADER_BYTES + (size_t)dispatch->header.body_length,
+                    dispatch->id_count == 1 ? dispatch->ids->handle : NULL,
+                    dispatch->has_paging_state, write_frame, dispatch);
     return request;
 }
 
@@ -276,6 +283,7 @@ static void on_query(struct dispatch *dispatch)
         answer_virtual(dispatch, statement.table, text, parsed.text.length, &parsed);
         return;
     }
+    dispatch->has_paging_state = (parsed.flags & CQL_QUERY_PAGING_STATE) != 0;
     send_request(dispatch, statement, parsed.consistency,
                  route_plan(statement.class, false, session->worker->snapshot));
 }
@@ -334,6 +342,7 @@ static void on_execute(struct dispatch *dispatch)
         .offset = parsed.id_offset, .length = (uint8_t)parsed.id.length, .handle = handle};
     dispatch->ids = &use;
     dispatch->id_count = 1;
+    dispatch->has_paging_state = (parsed.flags & CQL_QUERY_PAGING_STATE) != 0;
     struct request *request =
         send_request(dispatch, prepared->statement, parsed.consistency,
                      route_plan(prepared->statement.class, false, session->worker->snapshot));

@@ -45,7 +45,18 @@ static const char *const error_names[NODE_ERROR_COUNT] = {
     [NODE_ERROR_OTHER] = "other",
 };
 
-/* Families with a node label; the name is completed with "zdm_origin_" or "zdm_target_". */
+/* The prefix of a pool's families and what their help texts call it. */
+static const struct {
+    const char *name;
+    const char *title;
+} pools[METRIC_POOL_COUNT] = {
+    [METRIC_POOL_ORIGIN] = {"origin", "Origin Cluster"},
+    [METRIC_POOL_TARGET] = {"target", "Target Cluster"},
+    [METRIC_POOL_SHADOW] = {"async", "Async Connector"},
+};
+
+/* Families with a node label; the name is completed with "zdm_origin_", "zdm_target_" or
+ * "zdm_async_". */
 static const struct {
     const char *name;
     const char *type;
@@ -57,6 +68,8 @@ static const struct {
     [NODE_FAILED_CONNECTIONS] =
         {"failed_connections_total", "counter",
          "Running total of failed attempts to open a connection to %s nodes"},
+    [NODE_INFLIGHT] = {"inflight_requests_total", "gauge",
+                       "Number of requests in flight on connections to %s nodes"},
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -87,17 +100,17 @@ static const struct metrics_block *first_block(void)
     return block;
 }
 
-struct metrics_node *metrics_node(struct metrics_block *block, enum cluster_id cluster,
+struct metrics_node *metrics_node(struct metrics_block *block, enum metric_pool pool,
                                   const char *node)
 {
     struct metrics_node *first = atomic_load_explicit(&block->nodes, memory_order_relaxed);
     struct metrics_node *entry = first;
     for (; entry != NULL; entry = atomic_load_explicit(&entry->next, memory_order_relaxed))
-        if (entry->cluster == cluster && strncmp(entry->node, node, sizeof entry->node - 1) == 0)
+        if (entry->pool == pool && strncmp(entry->node, node, sizeof entry->node - 1) == 0)
             return entry;
     entry = calloc(1, sizeof *entry);
     CHECK(entry != NULL);
-    entry->cluster = cluster;
+    entry->pool = pool;
     memcpy(entry->node, node, strnlen(node, sizeof entry->node - 1));
     atomic_store_explicit(&entry->next, first, memory_order_relaxed);
     atomic_store_explicit(&block->nodes, entry, memory_order_release);
@@ -153,7 +166,7 @@ uint64_t metrics_request_count(enum metric_request kind)
 
 /* One node's series, summed over the blocks that know it. */
 struct node_sum {
-    enum cluster_id cluster;
+    enum metric_pool pool;
     const char *node;
     uint64_t failed[NODE_ERROR_COUNT];
     struct histogram_sum duration[2];
@@ -164,12 +177,12 @@ static struct node_sum *find_or_add(struct node_sum **sums, size_t *count,
                                     const struct metrics_node *node)
 {
     for (size_t i = 0; i < *count; i++)
-        if ((*sums)[i].cluster == node->cluster && strcmp((*sums)[i].node, node->node) == 0)
+        if ((*sums)[i].pool == node->pool && strcmp((*sums)[i].node, node->node) == 0)
             return &(*sums)[i];
     struct node_sum *grown = realloc(*sums, (*count + 1) * sizeof **sums);
     CHECK(grown != NULL);
     *sums = grown;
-    grown[*count] = (struct node_sum){.cluster = node->cluster, .node = node->node};
+    grown[*count] = (struct node_sum){.pool = node->pool, .node = node->node};
     return &grown[(*count)++];
 }
 
@@ -214,15 +227,13 @@ static const char *node_labels(struct dynbuf *scratch, const char *before, const
 }
 
 static void render_failed_requests(struct dynbuf *out, struct dynbuf *scratch, const char *name,
-                                   enum cluster_id cluster, const struct node_sum *sums,
-                                   size_t count)
+                                   enum metric_pool pool, const struct node_sum *sums, size_t count)
 {
-    promtext_family(out, name, "counter",
-                    cluster == CLUSTER_ORIGIN
-                        ? "Running total of requests that failed on Origin Cluster"
-                        : "Running total of requests that failed on Target Cluster");
+    char help[96];
+    snprintf(help, sizeof help, "Running total of requests that failed on %s", pools[pool].title);
+    promtext_family(out, name, "counter", help);
     for (size_t i = 0; i < count; i++) {
-        if (sums[i].cluster != cluster)
+        if (sums[i].pool != pool)
             continue;
         for (size_t error = 0; error < NODE_ERROR_COUNT; error++) {
             char before[48];
@@ -234,7 +245,7 @@ static void render_failed_requests(struct dynbuf *out, struct dynbuf *scratch, c
 }
 
 static void render_node_durations(struct dynbuf *out, struct dynbuf *scratch, const char *name,
-                                  const char *title, enum cluster_id cluster,
+                                  const char *title, enum metric_pool pool,
                                   const struct node_sum *sums, size_t count)
 {
     static const char *const kinds[2] = {",type=\"reads\"", ",type=\"writes\""};
@@ -243,31 +254,33 @@ static void render_node_durations(struct dynbuf *out, struct dynbuf *scratch, co
              title);
     promtext_family(out, name, "histogram", help);
     for (size_t i = 0; i < count; i++)
-        for (size_t kind = 0; sums[i].cluster == cluster && kind < 2; kind++)
+        for (size_t kind = 0; sums[i].pool == pool && kind < 2; kind++)
             promtext_histogram(out, name, node_labels(scratch, "", sums[i].node, kinds[kind]),
                                sums[i].duration[kind].buckets, bounds_ms, BOUND_COUNT,
                                sums[i].duration[kind].sum_ns);
 }
 
-/* The families of one cluster. One that no connection has used yet has no series, and so no HELP or
+/* The families of one pool. One that no connection has used yet has no series, and so no HELP or
  * TYPE either. */
-static void render_cluster(struct dynbuf *out, enum cluster_id cluster, const struct node_sum *sums,
-                           size_t count)
+static void render_pool(struct dynbuf *out, enum metric_pool pool, const struct node_sum *sums,
+                        size_t count)
 {
     bool is_used = false;
     for (size_t i = 0; i < count; i++)
-        is_used = is_used || sums[i].cluster == cluster;
+        is_used = is_used || sums[i].pool == pool;
     if (!is_used)
         return;
-    const char *title = cluster_name(cluster);
+    const char *title = pools[pool].name;
     char name[96];
     struct dynbuf scratch;
     dynbuf_init(&scratch, 1024);
     snprintf(name, sizeof name, PREFIX "%s_requests_failed_total", title);
-    render_failed_requests(out, &scratch, name, cluster, sums, count);
+    render_failed_requests(out, &scratch, name, pool, sums, count);
     snprintf(name, sizeof name, PREFIX "%s_request_duration_seconds", title);
-    render_node_durations(out, &scratch, name, title, cluster, sums, count);
+    render_node_durations(out, &scratch, name, title, pool, sums, count);
     for (size_t value = 0; value < NODE_VALUE_COUNT; value++) {
+        if (value == NODE_INFLIGHT && pool != METRIC_POOL_SHADOW)
+            continue;
         const char *placeholder = strstr(node_values[value].help, "%s");
         char help[128];
         snprintf(help, sizeof help, "%.*s%s%s", (int)(placeholder - node_values[value].help),
@@ -275,7 +288,7 @@ static void render_cluster(struct dynbuf *out, enum cluster_id cluster, const st
         snprintf(name, sizeof name, PREFIX "%s_%s", title, node_values[value].name);
         promtext_family(out, name, node_values[value].type, help);
         for (size_t i = 0; i < count; i++)
-            if (sums[i].cluster == cluster)
+            if (sums[i].pool == pool)
                 promtext_sample(out, name, node_labels(&scratch, "", sums[i].node, ""),
                                 (int64_t)sums[i].values[value]);
     }
@@ -311,8 +324,8 @@ void metrics_render(struct dynbuf *out, const struct metrics_process *process)
     }
     size_t node_count;
     struct node_sum *nodes = sum_nodes(&node_count);
-    render_cluster(out, CLUSTER_ORIGIN, nodes, node_count);
-    render_cluster(out, CLUSTER_TARGET, nodes, node_count);
+    for (size_t pool = 0; pool < METRIC_POOL_COUNT; pool++)
+        render_pool(out, (enum metric_pool)pool, nodes, node_count);
     free(nodes);
     render_process(out, process);
 }

@@ -47,7 +47,16 @@ enum metric_node_gauge {
     NODE_CONNECTIONS,
     NODE_USED_STREAM_IDS,
     NODE_FAILED_CONNECTIONS,
+    NODE_INFLIGHT, /* of the shadow pool only */
     NODE_VALUE_COUNT
+};
+
+/* What a connection to a node is for: the part of its metric names before the underscore. */
+enum metric_pool {
+    METRIC_POOL_ORIGIN = CLUSTER_ORIGIN,
+    METRIC_POOL_TARGET = CLUSTER_TARGET,
+    METRIC_POOL_SHADOW, /* `async`, as zdm-proxy calls it */
+    METRIC_POOL_COUNT
 };
 
 /* Upper bounds in ms: 1, 4, 7, 10, 25, 40, 60, 80, 100, 150, 250, 500, 1000, 2500, 5000, 10000,
@@ -61,7 +70,7 @@ struct metric_histogram {
 
 struct metrics_node { /* series of one node in one thread's block */
     struct metrics_node *_Atomic next;
-    enum cluster_id cluster;
+    enum metric_pool pool;
     char node[64]; /* ip:port, as dialled */
     _Atomic uint64_t failed[NODE_ERROR_COUNT];
     struct metric_histogram duration[2]; /* reads, writes */
@@ -80,7 +89,7 @@ struct metrics_block {
 struct metrics_block *metrics_block_new(void);
 
 /* The node's series in block, made on first use (owner thread only). Never freed. */
-struct metrics_node *metrics_node(struct metrics_block *block, enum cluster_id cluster,
+struct metrics_node *metrics_node(struct metrics_block *block, enum metric_pool pool,
                                   const char *node);
 
 static inline void metrics_bump(_Atomic uint64_t *value, int64_t by)

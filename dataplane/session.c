@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "dataplane/shadow.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
@@ -306,6 +307,7 @@ void session_free(struct session *session)
     dynbuf_fini(&session->refusal);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         drop_token(&session->tokens[i]);
+    free(session->shadow);
     free(session->startup_body);
     free(session->register_body);
     free(session);
@@ -338,6 +340,7 @@ void session_close(struct session *session, enum close_reason reason, const char
     stream_close(&session->client);
     session->lock = NULL;
     abandon_requests(session);
+    shadow_close(session);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         upstream_fini(&session->upstreams[i]);
     list_append(&worker->doomed, &session->doomed);
@@ -357,6 +360,7 @@ void session_close_after_reply(struct session *session, enum close_reason reason
     session->close_reason = reason;
     session->accepted_ns = worker_now(session->worker); /* the goodbye has its own time limit */
     abandon_requests(session);
+    shadow_close(session);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         upstream_fini(&session->upstreams[i]);
     stream_close_when_flushed(&session->client);
@@ -388,6 +392,7 @@ void session_survey(struct session *session)
     if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
         for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++)
             upstream_survey(&session->upstreams[i]);
+        shadow_survey(session);
     } else if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING) {
         if (age > GOODBYE_NS)
             session_close(

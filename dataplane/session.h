@@ -25,6 +25,7 @@
 #include "proto/cql_frame.h"
 
 struct worker;
+struct shadow;
 
 enum session_state {
     SESSION_ACCEPTED,
@@ -77,6 +78,7 @@ struct session {
     struct upstream upstreams[CLUSTER_COUNT];
     struct upstream *lock;  /* in the middle of a large frame to the client; NULL: none */
     struct dynbuf deferred; /* replies of the proxy made meanwhile */
+    struct shadow *shadow;  /* NULL until the first copy of a read */
     struct request_table requests;
     uint32_t unanswered; /* requests of the client that have no answer yet */
 

@@ -37,7 +37,7 @@ static enum metric inflight_gauge(enum metric_request kind)
     return gauges[kind];
 }
 
-static enum metric_node_error error_label(int32_t code)
+enum metric_node_error tracking_error_label(int32_t code)
 {
     switch (code) {
 #define CQL_ERROR(symbol, number, name, label)                                                     \
@@ -69,7 +69,7 @@ void tracking_outcome(struct session *session, const struct request *request,
     if (!is_tracked(request) || request->is_expired)
         return;
     if (outcome == OUTCOME_ERROR)
-        metrics_bump(&node->failed[error_label(error_code)], 1);
+        metrics_bump(&node->failed[tracking_error_label(error_code)], 1);
     else if (outcome == OUTCOME_EXPIRED)
         metrics_bump(&node->failed[NODE_ERROR_CLIENT_TIMEOUT], 1);
     else if (outcome == OUTCOME_LOST)

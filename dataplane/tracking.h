@@ -8,6 +8,8 @@
 
 struct session;
 
+/* The error label of an ERROR frame's code. */
+enum metric_node_error tracking_error_label(int32_t code);
 /* The request has been sent to the clusters whose outcome is AWAITED. */
 void tracking_begin(struct session *session, const struct request *request);
 /* cluster has answered (error_code: of its ERROR frame) or will not any more. */

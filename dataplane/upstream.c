@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "dataplane/session.h"
+#include "dataplane/shadow.h"
 #include "dataplane/worker.h"
 #include "proto/cql_request.h"
 #include "proto/cql_response.h"
@@ -39,6 +40,11 @@ const char *upstream_node_name(const struct upstream *upstream)
 static bool is_origin(const struct upstream *upstream)
 {
     return upstream->cluster == CLUSTER_ORIGIN;
+}
+
+static enum metric_pool pool_of(const struct upstream *upstream)
+{
+    return upstream->is_shadow ? METRIC_POOL_SHADOW : (enum metric_pool)upstream->cluster;
 }
 
 /* ---- time limits ---- */
@@ -150,7 +156,7 @@ static void try_next_node(struct upstream *upstream)
     while (upstream->attempt < candidate_count(upstream) &&
            worker_now(worker) < upstream->open_deadline_ns) {
         upstream->node = candidate(upstream, upstream->attempt);
-        upstream->metrics = metrics_node(worker->metrics, upstream->cluster, upstream->node->name);
+        upstream->metrics = metrics_node(worker->metrics, pool_of(upstream), upstream->node->name);
         upstream->state = UPSTREAM_CONNECTING;
         if (stream_connect(&upstream->stream, (const struct sockaddr *)&upstream->node->address,
                            upstream->node->address_length, &error)) {
@@ -193,6 +199,13 @@ void upstream_open(struct upstream *upstream)
     open_with_current_topology(upstream);
 }
 
+void upstream_open_shadow(struct upstream *upstream)
+{
+    CHECK(upstream->state == UPSTREAM_IDLE);
+    upstream->is_shadow = upstream->is_reopening = true;
+    open_with_current_topology(upstream);
+}
+
 static void on_connected(struct stream *stream, const char *error)
 {
     struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
@@ -221,7 +234,9 @@ static void refuse(struct upstream *upstream, const char *detail)
         session_on_upstream_refused(session, upstream, detail);
         return;
     }
-    if (detail == NULL)
+    if (upstream->is_shadow)
+        give_up_node(upstream, detail == NULL ? "refused the client's credentials" : detail);
+    else if (detail == NULL)
         session_close(session, CLOSE_LOST_FOR_GOOD, "the reopened connection was refused");
     else
         give_up_node(upstream, detail);
@@ -270,6 +285,34 @@ static void answer_challenge(struct upstream *upstream)
     upstream_authenticate(upstream, answer);
 }
 
+void upstream_put_use(const struct session *session, struct dynbuf *body)
+{
+    char use[2 * KEYSPACE_MAX + 16] = "USE \"";
+    size_t length = strlen(use);
+    for (const char *at = session->keyspace; *at != '\0'; at++) {
+        if (*at == '"')
+            use[length++] = '"';
+        use[length++] = *at;
+    }
+    use[length++] = '"';
+    cql_put_i32(body, (int32_t)length);
+    dynbuf_append(body, use, length);
+    cql_put_u16(body, 1); /* ONE */
+    if (cql_version_has_int_flags(session->version))
+        cql_put_i32(body, 0);
+    else
+        cql_put_u8(body, 0);
+}
+
+void upstream_put_prepare(const struct session *session, const struct prepared *prepared,
+                          struct dynbuf *body)
+{
+    cql_put_i32(body, (int32_t)prepared->text_length);
+    dynbuf_append(body, prepared->text, prepared->text_length);
+    if (cql_version_has_metadata_id(session->version))
+        cql_put_i32(body, 0);
+}
+
 /* After a reopening: the keyspace and the registration the old connection had. */
 static void restore(struct upstream *upstream)
 {
@@ -280,19 +323,8 @@ static void restore(struct upstream *upstream)
         upstream->restore_step = 1;
         if (session->keyspace[0] != '\0') {
             struct dynbuf *body = &worker_of(upstream)->reply;
-            char use[2 * KEYSPACE_MAX + 16] = "USE \"";
-            size_t length = strlen(use);
-            for (const char *at = session->keyspace; *at != '\0'; at++) {
-                if (*at == '"')
-                    use[length++] = '"';
-                use[length++] = *at;
-            }
-            use[length++] = '"';
             dynbuf_reset(body);
-            cql_put_i32(body, (int32_t)length);
-            dynbuf_append(body, use, length);
-            cql_put_u16(body, 1); /* ONE */
-            cql_put_u8(body, 0);
+            upstream_put_use(session, body);
             if (!send_frame(upstream, CQL_OPCODE_QUERY, 0, body->data, body->length))
                 give_up_node(upstream, "out of memory");
             return;
@@ -300,12 +332,16 @@ static void restore(struct upstream *upstream)
     }
     if (upstream->restore_step == 1) {
         upstream->restore_step = 2;
-        if (is_origin(upstream) && session->register_body != NULL) {
+        if (is_origin(upstream) && !upstream->is_shadow && session->register_body != NULL) {
             if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body,
                             session->register_length))
                 give_up_node(upstream, "out of memory");
             return;
         }
+    }
+    if (upstream->is_shadow) {
+        upstream_become_ready(upstream);
+        return;
     }
     metrics_add(
         worker_of(upstream)->metrics,
@@ -424,7 +460,8 @@ static size_t on_input(struct stream *stream, const uint8_t *data, size_t length
         done += used;
     }
     if (done < length && stream_is_open(stream))
-        done += answer_on_input(upstream, data + done, length - done, need);
+        done += upstream->is_shadow ? shadow_on_input(upstream, data + done, length - done, need)
+                                    : answer_on_input(upstream, data + done, length - done, need);
     return done;
 }
 
@@ -432,7 +469,8 @@ static void on_drained(struct stream *stream)
 {
     struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
     struct session *session = upstream->session;
-    if (session->upstreams[cluster_other(upstream->cluster)].stream.queued < STREAM_LOW_WATER)
+    if (!upstream->is_shadow &&
+        session->upstreams[cluster_other(upstream->cluster)].stream.queued < STREAM_LOW_WATER)
         stream_resume(&session->client, STREAM_PAUSE_PEER_FULL);
 }
 
@@ -449,6 +487,17 @@ static const struct stream_handlers upstream_handlers = {
 };
 
 /* ---- losing ---- */
+
+static void lose_shadow(struct upstream *upstream, const char *reason)
+{
+    LOG_DEBUG("shadow_upstream_lost", "client=%s cluster=%s node=%s reason=\"%s\"",
+              upstream->session->peer, cluster_name(upstream->cluster),
+              upstream_node_name(upstream), reason);
+    close_socket(upstream);
+    shadow_settle_lost(upstream);
+    upstream->is_reopening = true;
+    wait_and_retry(upstream);
+}
 
 static void lose_ready(struct upstream *upstream, const char *reason)
 {
@@ -478,7 +527,9 @@ void upstream_lose(struct upstream *upstream, const char *reason)
     bool is_client_driven = !upstream->is_reopening && (upstream->state == UPSTREAM_STARTED ||
                                                         upstream->state == UPSTREAM_AUTH);
     snprintf(upstream->last_error, sizeof upstream->last_error, "%s", reason);
-    if (upstream->state == UPSTREAM_READY) {
+    if (upstream->state == UPSTREAM_READY && upstream->is_shadow) {
+        lose_shadow(upstream, reason);
+    } else if (upstream->state == UPSTREAM_READY) {
         lose_ready(upstream, reason);
     } else if (upstream->state == UPSTREAM_IDLE || upstream->state == UPSTREAM_RETRY) {
         close_socket(upstream);

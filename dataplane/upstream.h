@@ -54,6 +54,7 @@ struct upstream {
     struct metrics_node *metrics;
     bool is_counted;      /* in the gauge of open connections */
     bool is_reopening;    /* behind a ready client: the proxy drives the whole handshake */
+    bool is_shadow;       /* carries shadow reads: never one of session->upstreams */
     bool is_proxy_driven; /* from here on the proxy answers challenges itself */
     uint8_t auth_turns;
     uint8_t restore_step;
@@ -80,6 +81,9 @@ void upstream_fini(struct upstream *upstream);
 /* Begins to open with the session's stored STARTUP. The outcome comes by
  * session_on_upstream_started or _failed. */
 void upstream_open(struct upstream *upstream);
+/* The same for an upstream that carries shadow reads: the proxy drives the whole handshake with the
+ * session's credentials and tries again for ever; nobody is told. */
+void upstream_open_shadow(struct upstream *upstream);
 /* Sends an AUTH_RESPONSE with this token (data NULL: a null token). */
 void upstream_authenticate(struct upstream *upstream, struct cql_span token);
 /* From STARTED, with a READY or AUTHENTICATE answer: the proxy finishes the handshake with the
@@ -98,6 +102,12 @@ void upstream_on_deadline(struct upstream *upstream);
 /* Sends the proxy's own OPTIONS when nothing has been heard for an interval, and gives up on a
  * silent node. */
 void upstream_survey(struct upstream *upstream);
+
+/* Appends the body of a QUERY that puts a connection into the session's keyspace. */
+void upstream_put_use(const struct session *session, struct dynbuf *body);
+/* Appends the body of a PREPARE of prepared's text. */
+void upstream_put_prepare(const struct session *session, const struct prepared *prepared,
+                          struct dynbuf *body);
 
 /* "127.0.0.3:9042", or the cluster's name while none is chosen. */
 const char *upstream_node_name(const struct upstream *upstream);

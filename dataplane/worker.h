@@ -56,6 +56,7 @@ struct worker {
     struct prepared_cache prepared;
     struct metrics_block *metrics;
     struct snapshot *snapshot;
+    uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
     struct dynbuf supported; /* SUPPORTED body for the topologies in force */
     struct dynbuf reply;     /* body under construction */

@@ -132,11 +132,11 @@ static void histogram_bounds_are_inclusive_and_cumulative(void **state)
 static void node_series_appear_on_first_use(void **state)
 {
     (void)state;
-    struct metrics_node *node = metrics_node(block, CLUSTER_ORIGIN, "10.0.0.1:9042");
-    assert_ptr_equal(metrics_node(block, CLUSTER_ORIGIN, "10.0.0.1:9042"), node);
-    assert_ptr_not_equal(metrics_node(block, CLUSTER_TARGET, "10.0.0.1:9042"), node);
+    struct metrics_node *node = metrics_node(block, METRIC_POOL_ORIGIN, "10.0.0.1:9042");
+    assert_ptr_equal(metrics_node(block, METRIC_POOL_ORIGIN, "10.0.0.1:9042"), node);
+    assert_ptr_not_equal(metrics_node(block, METRIC_POOL_TARGET, "10.0.0.1:9042"), node);
     struct metrics_block *other = metrics_block_new();
-    struct metrics_node *same = metrics_node(other, CLUSTER_ORIGIN, "10.0.0.1:9042");
+    struct metrics_node *same = metrics_node(other, METRIC_POOL_ORIGIN, "10.0.0.1:9042");
     metrics_bump(&node->values[NODE_CONNECTIONS], 2);
     metrics_bump(&same->values[NODE_CONNECTIONS], 1);
     metrics_bump(&same->failed[NODE_ERROR_OVERLOADED], 1);
@@ -194,7 +194,7 @@ static void *write_steadily(void *argument)
         snprintf(name, sizeof name, "10.1.0.%d:9042", i % 8);
         metrics_add(own, METRIC_PSCACHE_MISSES, 1);
         metrics_observe(&own->request_duration[METRIC_REQUEST_READS_TARGET], (uint64_t)i * 1000);
-        metrics_bump(&metrics_node(own, CLUSTER_TARGET, name)->failed[NODE_ERROR_OTHER], 1);
+        metrics_bump(&metrics_node(own, METRIC_POOL_TARGET, name)->failed[NODE_ERROR_OTHER], 1);
     }
     return NULL;
 }
