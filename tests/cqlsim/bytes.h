@@ -42,3 +42,8 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
         return order;
     return a_length == b_length ? 0 : a_length < b_length ? -1 : 1;
 }
+
+static inline bool bytes_equal(struct bytes bytes, const char *text)
+{
+    return bytes_compare(bytes, bytes_text(text)) == 0;
+}

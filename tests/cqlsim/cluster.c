@@ -1,4 +1,4 @@
-/* The imitated cluster. Filled at the start, read only afterwards. */
+/* The imitated cluster. Filled at the start; nodes come and go on command of the control socket. */
 #include "cluster.h"
 
 #include <arpa/inet.h>
@@ -8,11 +8,11 @@
 #include "digest.h"
 #include "literal.h"
 
-bool cluster_add_node(struct cluster *cluster, const char *address, const char *host_id,
-                      const char *rack, const char *datacenter, bool served)
+struct node *cluster_add_node(struct cluster *cluster, const char *address, const char *host_id,
+                              const char *rack, const char *datacenter, bool served)
 {
     if (cluster->node_count == CLUSTER_MAX_NODES)
-        return false;
+        return NULL;
     struct node *node = &cluster->nodes[cluster->node_count];
     *node = (struct node){.rack = rack, .datacenter = datacenter, .served = served};
     if (inet_pton(AF_INET, address, node->ip) == 1)
@@ -20,15 +20,23 @@ bool cluster_add_node(struct cluster *cluster, const char *address, const char *
     else if (inet_pton(AF_INET6, address, node->ip) == 1)
         node->ip_length = 16;
     else
-        return false;
+        return NULL;
     inet_ntop(node->ip_length == 4 ? AF_INET : AF_INET6, node->ip, node->address,
               sizeof node->address);
-    for (size_t i = 0; i < cluster->node_count; i++)
-        if (strcmp(cluster->nodes[i].address, node->address) == 0)
-            return false;
+    for (size_t i = 0; i < cluster->node_count; i++) {
+        struct node *other = &cluster->nodes[i];
+        if (strcmp(other->address, node->address) != 0)
+            continue;
+        if (!other->gone)
+            return NULL;
+        other->gone = false;
+        other->rack = rack;
+        other->datacenter = datacenter;
+        return other;
+    }
     if (host_id != NULL) {
         if (!literal_parse_uuid(host_id, node->host_id))
-            return false;
+            return NULL;
     } else {
         char seed[256];
         int length = snprintf(seed, sizeof seed, "%s/%s", cluster->name, node->address);
@@ -38,12 +46,18 @@ bool cluster_add_node(struct cluster *cluster, const char *address, const char *
         node->host_id[8] = (uint8_t)((node->host_id[8] & 0x3F) | 0x80);
     }
     node->index = cluster->node_count++;
-    return true;
+    return node;
 }
 
 int64_t cluster_token(const struct cluster *cluster, const struct node *node, size_t i)
 {
-    uint64_t slots = (uint64_t)cluster->node_count * CLUSTER_TOKENS_PER_NODE;
-    uint64_t slot = (uint64_t)i * cluster->node_count + node->index;
+    uint64_t nodes = 0;
+    uint64_t rank = 0;
+    for (size_t j = 0; j < cluster->node_count; j++) {
+        rank += j < node->index && !cluster->nodes[j].gone;
+        nodes += !cluster->nodes[j].gone;
+    }
+    uint64_t slots = nodes * CLUSTER_TOKENS_PER_NODE;
+    uint64_t slot = (uint64_t)i * nodes + rank;
     return (int64_t)((UINT64_C(1) << 63) + slot * (UINT64_MAX / slots));
 }

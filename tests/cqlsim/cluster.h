@@ -17,6 +17,7 @@ struct node {
     const char *rack;
     const char *datacenter;
     bool served; /* we listen on it; else it is only a row in system.peers */
+    bool gone;   /* was removed; comes back under the same host id when it is added again */
     size_t index;
 };
 
@@ -30,9 +31,9 @@ struct cluster {
 };
 
 /* Adds a node; the host id comes from the cluster's name and the address unless host_id (36
- * characters) is given. False when the address or the id is no such thing, is there already or
+ * characters) is given. NULL when the address or the id is no such thing, is there already or
  * there are too many nodes. */
-bool cluster_add_node(struct cluster *cluster, const char *address, const char *host_id,
-                      const char *rack, const char *datacenter, bool served);
-/* Token number i of a node, evenly spread over the ring. */
+struct node *cluster_add_node(struct cluster *cluster, const char *address, const char *host_id,
+                              const char *rack, const char *datacenter, bool served);
+/* Token number i of a node, evenly spread over the ring of the nodes that are there. */
 int64_t cluster_token(const struct cluster *cluster, const struct node *node, size_t i);

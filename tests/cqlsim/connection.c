@@ -1,24 +1,22 @@
-/* One client: bytes in, frames out. Owned by the main thread. Level-triggered: reads at most one
- * buffer per wake-up, answers the whole frames in it, keeps the rest. Stops reading while too much
- * output waits, and never allocates by an announced length: the input buffer grows with the bytes
- * that have come. */
+/* One client: its socket, what waits for it, what was withheld. Owned by the main thread.
+ * Level-triggered: reads at most one buffer per wake-up; framing.c answers the whole envelopes in
+ * it and keeps the rest. Stops reading while too much output waits. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/log.h"
-#include "server.h"
+#include "framing.h"
 
-#define READ_BYTES     65536
-#define OUT_HIGH_WATER (4U * 1024 * 1024)
-#define KEEP_CAPACITY  (256U * 1024)
+#define READ_BYTES 65536
 
 /* An answer withheld: its frame follows. */
 struct deferred {
     struct list node;
     struct connection *connection;
     struct event *timer; /* NULL: held until released */
+    bool segmented;      /* goes into a segment when its time comes */
     size_t length;
     uint8_t bytes[];
 };
@@ -67,53 +65,11 @@ void connection_free(struct connection *connection)
     event_free(connection->writable);
     close(connection->fd);
     dynbuf_fini(&connection->in);
+    dynbuf_fini(&connection->envelopes);
     dynbuf_fini(&connection->out);
+    dynbuf_fini(&connection->wire);
     connection->server->open--;
     free(connection);
-}
-
-static size_t waiting(const struct connection *connection)
-{
-    return connection->out.length - connection->sent + connection->deferred_bytes;
-}
-
-/* Answers the whole frames in the input buffer. */
-static void process(struct connection *connection)
-{
-    struct dynbuf *in = &connection->in;
-    size_t used = 0;
-    while (!connection->closing && in->length - used >= WIRE_HEADER_BYTES) {
-        if (waiting(connection) > OUT_HIGH_WATER) {
-            connection->paused = true;
-            event_del(connection->readable);
-            break;
-        }
-        struct wire_header header;
-        wire_header_read(in->data + used, &header);
-        unsigned version = header.version;
-        if (version != 3 && version != 4) {
-            char message[128];
-            snprintf(
-                message, sizeof message,
-                "Invalid or unsupported protocol version (%u); supported versions are (3/v3, 4/v4)",
-                version & 0x7F);
-            request_protocol_error(connection, 4, version > 4 && version < 0x80 ? header.stream : 0,
-                                   message);
-            break;
-        }
-        if (header.length > WIRE_MAX_BODY) {
-            request_protocol_error(connection, header.version, header.stream,
-                                   "Request is too big: a frame's body may have 268435456 bytes");
-            break;
-        }
-        if (in->length - used - WIRE_HEADER_BYTES < header.length)
-            break;
-        request_handle(connection, &header, in->data + used + WIRE_HEADER_BYTES);
-        used += WIRE_HEADER_BYTES + header.length;
-    }
-    dynbuf_consume(in, used);
-    if (in->length == 0 && in->capacity > KEEP_CAPACITY)
-        dynbuf_fini(in);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *argument)
@@ -128,7 +84,7 @@ static void on_readable(evutil_socket_t fd, short what, void *argument)
         connection_doom(connection);
         return;
     }
-    process(connection);
+    framing_process(connection);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *argument)
@@ -149,57 +105,92 @@ void connection_open(struct server *server, const struct node *node, int fd)
     list_init(&connection->doomed);
     list_init(&connection->deferred);
     dynbuf_init(&connection->in, (size_t)WIRE_MAX_BODY + WIRE_HEADER_BYTES + 2 * READ_BYTES);
-    dynbuf_init(&connection->out, (size_t)WIRE_MAX_BODY * 2 + OUT_HIGH_WATER);
+    dynbuf_init(&connection->envelopes, (size_t)WIRE_MAX_BODY + 2 * SEGMENT_MAX_PAYLOAD);
+    dynbuf_init(&connection->out, (size_t)WIRE_MAX_BODY * 2 + CONNECTION_HIGH_WATER);
+    dynbuf_init(&connection->wire, (size_t)WIRE_MAX_BODY * 2 + CONNECTION_HIGH_WATER);
     connection->readable =
         event_new(server->base, fd, EV_READ | EV_PERSIST, on_readable, connection);
     connection->writable = event_new(server->base, fd, EV_WRITE, on_writable, connection);
     CHECK(connection->readable != NULL && connection->writable != NULL);
-    CHECK(event_add(connection->readable, NULL) == 0);
+    connection_hear(connection);
     list_append(&server->connections, &connection->node);
     server->open++;
     server->accepted++;
 }
 
+void connection_hear(struct connection *connection)
+{
+    if (connection->closing)
+        return;
+    if (connection->server->muted[connection->at->index])
+        event_del(connection->readable);
+    else if (!connection->paused)
+        event_add(connection->readable, NULL);
+}
+
 static void resume(struct connection *connection)
 {
     connection->paused = false;
-    event_add(connection->readable, NULL);
-    process(connection);
+    connection_hear(connection);
+    framing_process(connection);
+}
+
+void connection_pause(struct connection *connection)
+{
+    connection->paused = true;
+    event_del(connection->readable);
+}
+
+/* False when the socket takes no more for now, or has failed and the connection is doomed. */
+static bool send_some(struct connection *connection)
+{
+    struct dynbuf *wire = &connection->wire;
+    ssize_t count = send(connection->fd, wire->data + connection->sent,
+                         wire->length - connection->sent, MSG_NOSIGNAL);
+    if (count < 0 && errno == EINTR)
+        return true;
+    if (count < 0 && errno == EAGAIN) {
+        event_add(connection->writable, NULL);
+        return false;
+    }
+    if (count < 0) {
+        connection_doom(connection);
+        return false;
+    }
+    connection->sent += (size_t)count;
+    return true;
 }
 
 void connection_flush(struct connection *connection)
 {
-    struct dynbuf *out = &connection->out;
-    while (connection->sent < out->length) {
-        ssize_t count = send(connection->fd, out->data + connection->sent,
-                             out->length - connection->sent, MSG_NOSIGNAL);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0 && errno == EAGAIN) {
-            event_add(connection->writable, NULL);
-            break;
-        }
-        if (count < 0) {
-            connection_doom(connection);
-            return;
-        }
-        connection->sent += (size_t)count;
-    }
-    if (connection->sent == out->length) {
+    struct dynbuf *wire = &connection->wire;
+    framing_seal(connection);
+    while (connection->sent < wire->length && send_some(connection))
+        ;
+    if (!list_is_empty(&connection->doomed))
+        return;
+    if (connection->sent == wire->length) {
         connection->sent = 0;
-        dynbuf_reset(out);
-        if (out->capacity > KEEP_CAPACITY)
-            dynbuf_fini(out);
+        dynbuf_reset(wire);
+        if (wire->capacity > CONNECTION_KEEP_CAPACITY)
+            dynbuf_fini(wire);
         if (connection->closing) {
             connection_doom(connection);
             return;
         }
-    } else if (connection->sent > OUT_HIGH_WATER) {
-        dynbuf_consume(out, connection->sent);
+    } else if (connection->sent > CONNECTION_HIGH_WATER) {
+        dynbuf_consume(wire, connection->sent);
         connection->sent = 0;
     }
-    if (connection->paused && !connection->closing && waiting(connection) < OUT_HIGH_WATER / 2)
+    if (connection->paused && !connection->closing && !framing_is_full(connection))
         resume(connection);
+}
+
+void connection_put_raw(struct connection *connection, const void *data, size_t length)
+{
+    framing_seal(connection);
+    dynbuf_append(&connection->wire, data, length);
+    connection_mark_dirty(connection);
 }
 
 size_t connection_begin_frame(struct connection *connection, uint8_t version, int16_t stream,
@@ -216,10 +207,11 @@ void connection_end_frame(struct connection *connection, size_t start)
 {
     struct dynbuf *out = &connection->out;
     if (out->failed) {
-        LOG_WARN("output_overflow", "waiting=%zu", waiting(connection));
+        LOG_WARN("output_overflow", "waiting=%zu", out->length + connection->wire.length);
         connection_doom(connection);
         return;
     }
+    framing_compress(connection, start);
     wire_patch_i32(out, start + 5, (int32_t)(out->length - start - WIRE_HEADER_BYTES));
     connection_mark_dirty(connection);
 }
@@ -227,7 +219,9 @@ void connection_end_frame(struct connection *connection, size_t start)
 static void put_out(struct deferred *deferred)
 {
     struct connection *connection = deferred->connection;
-    if (!connection->closing) {
+    if (!connection->closing && deferred->segmented != connection->segmented) {
+        connection_put_raw(connection, deferred->bytes, deferred->length);
+    } else if (!connection->closing) {
         dynbuf_append(&connection->out, deferred->bytes, deferred->length);
         connection_mark_dirty(connection);
     }
@@ -249,7 +243,8 @@ void connection_defer(struct connection *connection, size_t start, uint32_t dela
     size_t length = out->length - start;
     struct deferred *deferred = malloc(sizeof *deferred + length);
     CHECK(deferred != NULL);
-    *deferred = (struct deferred){.connection = connection, .length = length};
+    *deferred = (struct deferred){
+        .connection = connection, .length = length, .segmented = connection->segmented};
     memcpy(deferred->bytes, out->data + start, length);
     out->length = start;
     connection->deferred_bytes += length;

@@ -172,7 +172,7 @@ bool execute_prepare(struct execution *execution, const struct statement *statem
         if (execution->markers[i].type == NULL || execution->table == NULL)
             ok = INVALID(execution->failure, "Markers are not allowed here");
     if (ok && result.length == 0)
-        result_put_metadata(execution, &result, NULL, 0, bytes_null(), true);
+        result_put_metadata(execution, &result, NULL, 0);
     execution->out = out;
     if (!ok) {
         dynbuf_fini(&result);
@@ -180,6 +180,8 @@ bool execute_prepare(struct execution *execution, const struct statement *statem
     }
     wire_put_i32(out, KIND_PREPARED);
     wire_put_short_bytes(out, bytes_of(id, 16));
+    if (wire_has_metadata_ids(execution->version))
+        wire_put_short_bytes(out, bytes_of(execution->result_id, 16));
     size_t count = execution->marker_count;
 
     wire_put_i32(out, count > 0 ? 1 : 0);

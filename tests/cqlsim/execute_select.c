@@ -561,8 +561,7 @@ bool execute_select(struct execution *execution, const struct statement *stateme
     if (!resolve(&selection, statement))
         return false;
     if (execution->preparing) {
-        result_put_metadata(execution, execution->out, selection.columns, selection.count,
-                            bytes_null(), false);
+        result_put_metadata(execution, execution->out, selection.columns, selection.count);
         return true;
     }
     dynbuf_init(&selection.rows, WIRE_MAX_BODY - 65536);

@@ -417,7 +417,9 @@ static void put_applied(struct write *write, bool applied, const struct partitio
         *slot = (struct result_column){column->name, column->type};
         wire_put_bytes(&rows, restrictions_column_value(column, partition, row, write->stamp.now));
     }
+    /* Whether it is applied decides about the columns: always described, never a change. */
     execution->skip_metadata = false;
+    execution->metadata_id = bytes_null();
     result_put_rows(execution, columns, count, bytes_null(), &rows, 1);
     dynbuf_fini(&rows);
 }

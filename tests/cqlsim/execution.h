@@ -46,6 +46,8 @@ struct execution {
     int32_t page_size; /* <= 0: everything */
     struct bytes paging_state;
     bool skip_metadata;
+    struct bytes
+        metadata_id;   /* of the result metadata the client knows; null: nothing to compare */
     int64_t timestamp; /* microseconds for writes without USING TIMESTAMP */
     int64_t now;       /* second */
 
@@ -55,7 +57,8 @@ struct execution {
     const struct table *table;  /* the one the statement is about; NULL: none */
     int32_t *partition_markers; /* per partition column the marker that gives it, else -1 */
 
-    struct dynbuf *out; /* RESULT body */
+    uint8_t result_id[16]; /* PREPARE: of the result metadata */
+    struct dynbuf *out;    /* RESULT body */
     enum outcome outcome;
     struct schema_change change;
     const char *use;
@@ -109,7 +112,9 @@ MUST_CHECK bool execute_describe(struct execution *execution, const struct state
 
 /* result.c: metadata and bodies of RESULT frames. paging may be null. */
 void result_put_metadata(struct execution *execution, struct dynbuf *out,
-                         const struct result_column *columns, size_t count, struct bytes paging,
-                         bool skip);
+                         const struct result_column *columns, size_t count);
+/* What result metadata is known by from version 5 on: the MD5 of its table, columns and types. */
+void result_metadata_id(const struct execution *execution, const struct result_column *columns,
+                        size_t count, uint8_t id[16]);
 void result_put_rows(struct execution *execution, const struct result_column *columns, size_t count,
                      struct bytes paging, const struct dynbuf *rows, int32_t row_count);

@@ -2,10 +2,21 @@
 #pragma once
 
 #include "execute.h"
+#include "segment.h"
 
 #define FAULTS_MAX 32
 
-enum fault_kind { FAULT_DELAY, FAULT_HOLD, FAULT_ERROR, FAULT_SILENCE, FAULT_CLOSE, FAULT_GARBAGE };
+enum fault_kind {
+    FAULT_DELAY,
+    FAULT_HOLD,
+    FAULT_ERROR,
+    FAULT_SILENCE,
+    FAULT_CLOSE,
+    FAULT_GARBAGE,
+    FAULT_CORRUPT,
+    FAULT_WARN, /* the answer comes with a warning */
+    FAULT_ECHO, /* the answer comes with the custom payload of its request */
+};
 
 /* Which requests: an opcode, SCOPE_ALL, or SELECTs / writes on tables that are not system tables.
  */
@@ -17,6 +28,7 @@ struct fault {
     int64_t remaining; /* < 0: until cleared */
     uint32_t delay_ms;
     int32_t code;
+    enum corruption corruption;
     char text[256];
 };
 

@@ -22,6 +22,9 @@ static const char help[] =
     "the\n"
     "  --rack NAME                  (rack1)  last one that of all nodes after it\n"
     "  --release-version V          what system.local shows (3.11.19)\n"
+    "  --versions LIST              protocol versions: 3, 4, 5, dse1, dse2 (3,4; from release 4 on "
+    "3,4,5)\n"
+    "  --compression LIST           lz4, snappy or none (lz4,snappy)\n"
     "  --auth USER:PASSWORD         ask for a password; may be given several times\n"
     "  --peer ADDRESS[,HOST-ID]     a node that is only listed in system.peers, not served\n"
     "  --control PATH               unix socket that takes fault commands (see README.md)\n"
@@ -57,7 +60,7 @@ static bool add_node(struct cluster *cluster, const char *option, char *value)
     if (host_id != NULL)
         *host_id++ = '\0';
     return cluster_add_node(cluster, value, host_id, "rack1", "dc1",
-                            strcmp(option, "listen") == 0) ||
+                            strcmp(option, "listen") == 0) != NULL ||
            usage_error(option, value,
                        "must be an IP address not given before, with a uuid as host id if any, 64 "
                        "nodes at most");
@@ -106,6 +109,56 @@ static bool parse_port(const char *value, uint16_t *port)
     return true;
 }
 
+/* Of a list with commas: the next name, copied into name; false at the end. */
+static bool next_name(const char **list, char *name, size_t size)
+{
+    if (**list == '\0')
+        return false;
+    size_t length = strcspn(*list, ",");
+    snprintf(name, size, "%.*s", (int)(length < size ? length : size - 1), *list);
+    *list += length + ((*list)[length] == ',');
+    return true;
+}
+
+static bool parse_versions(struct server *server, const char *value)
+{
+    static const struct {
+        const char *name;
+        unsigned version;
+    } known[] = {{"3", 3}, {"4", 4}, {"5", 5}, {"dse1", WIRE_DSE1}, {"dse2", WIRE_DSE2}};
+    char name[8];
+    bool wanted[ARRAY_COUNT(known)] = {false};
+    for (const char *list = value; next_name(&list, name, sizeof name);) {
+        size_t at = 0;
+        while (at < ARRAY_COUNT(known) && strcmp(known[at].name, name) != 0)
+            at++;
+        if (at == ARRAY_COUNT(known))
+            return usage_error("versions", value, "must be a list of 3, 4, 5, dse1, dse2");
+        wanted[at] = true;
+    }
+    server->version_count = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+        if (wanted[i])
+            server->versions[server->version_count++] = known[i].version;
+    return server->version_count > 0 ||
+           usage_error("versions", value, "must be a list of 3, 4, 5, dse1, dse2");
+}
+
+static bool parse_compression(struct server *server, const char *value)
+{
+    char name[16];
+    memset(server->compresses, 0, sizeof server->compresses);
+    if (strcmp(value, "none") == 0)
+        return true;
+    for (const char *list = value; next_name(&list, name, sizeof name);) {
+        enum compression compression = compression_parse(bytes_text(name));
+        if (compression == COMPRESSION_LIMIT)
+            return usage_error("compression", value, "must be none or a list of lz4, snappy");
+        server->compresses[compression] = true;
+    }
+    return true;
+}
+
 /* The names are needed before the nodes: host ids are made of them. */
 static void find_cluster_name(struct cluster *cluster, int argc, char **argv)
 {
@@ -130,6 +183,8 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         {"datacenter", required_argument, NULL, 'd'},
         {"rack", required_argument, NULL, 'r'},
         {"release-version", required_argument, NULL, 'v'},
+        {"versions", required_argument, NULL, 'o'},
+        {"compression", required_argument, NULL, 'z'},
         {"auth", required_argument, NULL, 'a'},
         {"peer", required_argument, NULL, 'e'},
         {"control", required_argument, NULL, 'c'},
@@ -170,6 +225,12 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         case 'v':
             cluster->release_version = optarg;
             break;
+        case 'o':
+            ok = parse_versions(server, optarg);
+            break;
+        case 'z':
+            ok = parse_compression(server, optarg);
+            break;
         case 'a':
             ok = add_user(server, optarg);
             break;
@@ -202,6 +263,8 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
     }
     place_nodes(cluster, arguments);
     cluster->release_major = (unsigned)strtoul(cluster->release_version, NULL, 10);
+    for (unsigned version = 3; server->version_count < (cluster->release_major >= 4 ? 3 : 2);)
+        server->versions[server->version_count++] = version++;
     log_init("cqlsim", level);
     return -1;
 }
@@ -247,6 +310,7 @@ static bool run_seed(struct engine *engine, const char *path, struct failure *fa
                                       .keyspace = keyspace,
                                       .version = 4,
                                       .paging_state = bytes_null(),
+                                      .metadata_id = bytes_null(),
                                       .timestamp = timestamp,
                                       .now = timestamp / 1000000,
                                       .out = &out};
@@ -318,9 +382,16 @@ int main(int argc, char **argv)
     list_init(&server.dirty);
     list_init(&server.doomed);
     prepared_init(&server.prepared);
+    last_request_init(&server.last_requests);
+    dynbuf_init(&server.inflated, WIRE_MAX_BODY);
+    server.segment_limit = SEGMENT_MAX_PAYLOAD;
+    server.compresses[COMPRESSION_LZ4] = true;
+    server.compresses[COMPRESSION_SNAPPY] = true;
     int status = parse_arguments(&server, &arguments, argc, argv);
     if (status < 0)
         status = serve(&server, &arguments) ? 0 : 1;
     engine_fini(&server.engine);
+    last_request_fini(&server.last_requests);
+    dynbuf_fini(&server.inflated);
     return status;
 }

@@ -70,6 +70,7 @@ struct prepared *prepared_add(struct prepared_registry *registry, const char *ke
         return NULL;
     }
     memcpy(prepared->id, id, sizeof id);
+    prepared->text = arena_copy(&prepared->arena, query.data, (size_t)query.length);
     if (keyspace != NULL)
         prepared->keyspace = arena_text(&prepared->arena, keyspace);
     prepared->next_in_bucket = *bucket(registry, id);

@@ -12,7 +12,9 @@ struct prepared {
     uint8_t id[16];
     struct arena arena;
     const struct statement *statement;
-    const char *keyspace; /* the session's when it was prepared, or NULL */
+    const char *text;
+    uint8_t result_id[16]; /* of the result metadata when it was last prepared */
+    const char *keyspace;  /* the session's when it was prepared, or NULL */
     struct prepared *next_in_bucket;
 };
 

@@ -74,17 +74,22 @@ static void listener_stop(struct listener *listener)
     close(listener->fd);
 }
 
+bool server_listen_on(struct server *server, const struct node *node)
+{
+    for (size_t i = 0; i < server->listener_count; i++)
+        if (server->listeners[i].node == node)
+            return listener_start(&server->listeners[i]);
+    struct listener *listener = &server->listeners[server->listener_count++];
+    *listener = (struct listener){.server = server, .node = node, .fd = -1};
+    return listener_start(listener);
+}
+
 bool server_listen(struct server *server)
 {
     const struct cluster *cluster = &server->engine.cluster;
-    for (size_t i = 0; i < cluster->node_count; i++) {
-        if (!cluster->nodes[i].served)
-            continue;
-        struct listener *listener = &server->listeners[server->listener_count++];
-        *listener = (struct listener){.server = server, .node = &cluster->nodes[i], .fd = -1};
-        if (!listener_start(listener))
+    for (size_t i = 0; i < cluster->node_count; i++)
+        if (cluster->nodes[i].served && !server_listen_on(server, &cluster->nodes[i]))
             return false;
-    }
     return true;
 }
 
@@ -124,6 +129,7 @@ void server_close(struct server *server)
         connection_free(CONTAINER_OF(node, struct connection, node));
     prepared_clear(&server->prepared);
     arena_fini(&server->scratch);
+    arena_fini(&server->names);
 }
 
 void server_broadcast(struct server *server, unsigned mask, const struct dynbuf *body)
@@ -131,7 +137,8 @@ void server_broadcast(struct server *server, unsigned mask, const struct dynbuf 
     struct list *all = &server->connections;
     for (struct list *node = all->next; node != all; node = node->next) {
         struct connection *connection = CONTAINER_OF(node, struct connection, node);
-        if ((connection->registered & mask) == 0 || connection->closing)
+        if ((connection->registered & mask) == 0 || connection->closing ||
+            server->muted[connection->at->index])
             continue;
         size_t start =
             connection_begin_frame(connection, (uint8_t)connection->version, -1, OP_EVENT);

@@ -4,11 +4,17 @@
 #include <event2/event.h>
 
 #include "common/dynbuf.h"
+#include "compression.h"
 #include "faults.h"
+#include "last_request.h"
 #include "prepared.h"
 #include "wire.h"
 
-#define SERVER_MAX_USERS 8
+#define SERVER_MAX_USERS    8
+#define SERVER_MAX_VERSIONS 5
+
+#define CONNECTION_HIGH_WATER    (4U * 1024 * 1024)
+#define CONNECTION_KEEP_CAPACITY (256U * 1024)
 
 enum { EVENT_TOPOLOGY = 1, EVENT_STATUS = 2, EVENT_SCHEMA = 4 };
 
@@ -31,12 +37,18 @@ struct connection {
     struct event *readable;
     struct event *writable;
     struct dynbuf in;
-    struct dynbuf out;
-    size_t sent; /* of out */
+    struct dynbuf envelopes; /* out of segments, not yet handled */
+    struct dynbuf out;       /* envelopes on their way to wire */
+    struct dynbuf wire;      /* bytes to send */
+    size_t sent;             /* of wire */
     struct list deferred;
     size_t deferred_bytes;
     enum connection_state state;
     unsigned version; /* 0 until the first frame */
+    enum compression compression;
+    bool segmented; /* v5, past READY or AUTHENTICATE */
+    bool switches;  /* will be, once the answer to STARTUP is written */
+    bool split;     /* the last segment held a part of an envelope */
     unsigned registered;
     bool paused;  /* not reading: too much output waits */
     bool closing; /* close once out is written */
@@ -52,6 +64,8 @@ struct server {
     struct event_base *base;
     struct engine engine;
     struct listener listeners[CLUSTER_MAX_NODES];
+    bool muted[CLUSTER_MAX_NODES]; /* by index: accepts, but never reads or writes */
+    struct arena names;            /* of nodes added while we run */
     size_t listener_count;
     struct list connections;
     struct list dirty;
@@ -60,10 +74,19 @@ struct server {
     uint64_t accepted;
     struct prepared_registry prepared;
     struct faults faults;
+    struct last_requests last_requests;
     struct user users[SERVER_MAX_USERS];
     size_t user_count;
-    struct arena scratch; /* reset after each request */
+    unsigned versions[SERVER_MAX_VERSIONS]; /* spoken, rising */
+    size_t version_count;
+    bool compresses[COMPRESSION_LIMIT];
+    size_t segment_limit;   /* payload of the segments we write */
+    bool segment_alone;     /* one envelope a segment, even if more would fit */
+    struct dynbuf inflated; /* the compressed request being handled */
+    struct arena scratch;   /* reset after each request */
     uint64_t by_opcode[OP_LIMIT];
+    uint64_t by_version[UINT8_MAX + 1];
+    uint64_t by_compression[COMPRESSION_LIMIT]; /* connections that agreed on it */
     uint64_t by_class[CLASS_LIMIT]; /* statements on tables that are not system tables */
     uint64_t system_statements;
     uint64_t errors;
@@ -74,6 +97,8 @@ struct server {
 /* server.c */
 /* Opens a listener for every served node; false after logging why not. */
 MUST_CHECK bool server_listen(struct server *server);
+/* The same for one more node. */
+MUST_CHECK bool server_listen_on(struct server *server, const struct node *node);
 /* Stops (or starts again) accepting on node's address; every address when node is NULL. */
 MUST_CHECK bool server_refuse(struct server *server, const struct node *node, bool refuse);
 /* Runs until server->stopping. */
@@ -100,6 +125,12 @@ void connection_end_frame(struct connection *connection, size_t start);
 /* Takes the bytes of out from start back and puts them out after delay_ms, or when
  * connection_release is called if delay_ms is 0. */
 void connection_defer(struct connection *connection, size_t start, uint32_t delay_ms);
+/* Bytes that are no envelope, as they are. */
+void connection_put_raw(struct connection *connection, const void *data, size_t length);
+/* Stops reading until output has drained. */
+void connection_pause(struct connection *connection);
+/* Stops or goes on reading as server->muted says. */
+void connection_hear(struct connection *connection);
 /* Puts out all that was held; says how many answers. */
 size_t connection_release(struct connection *connection);
 

@@ -230,7 +230,7 @@ static void make_local(struct table *table, struct engine *engine, const struct 
     fill_text(&fill, "cluster_name", engine->cluster.name);
     fill_text(&fill, "cql_version", engine->cluster.release_major >= 4 ? "3.4.6" : "3.4.4");
     fill_int(&fill, "gossip_generation", 1700000000);
-    fill_text(&fill, "native_protocol_version", "4");
+    fill_text(&fill, "native_protocol_version", engine->cluster.release_major >= 4 ? "5" : "4");
     fill_text(&fill, "partitioner", "org.apache.cassandra.dht.Murmur3Partitioner");
     fill_text(&fill, "thrift_version", "20.1.0");
     fill_int(&fill, "broadcast_port", 7000);
@@ -245,7 +245,7 @@ static void make_peers(struct table *table, struct engine *engine, const struct 
     fill_start(&fill, table);
     for (size_t i = 0; i < engine->cluster.node_count; i++) {
         const struct node *peer = &engine->cluster.nodes[i];
-        if (peer == node)
+        if (peer == node || peer->gone)
             continue;
         fill_set(&fill, "peer", bytes_of(peer->ip, peer->ip_length));
         fill_int(&fill, "peer_port", 7000);

@@ -25,6 +25,8 @@ static const char *const opcode_names[OP_LIMIT] = {
 
 const char *wire_opcode_name(unsigned opcode)
 {
+    if (opcode == OP_REVISE_REQUEST)
+        return "REVISE_REQUEST";
     return opcode < OP_LIMIT ? opcode_names[opcode] : NULL;
 }
 
@@ -34,6 +36,24 @@ unsigned wire_opcode_parse(const char *name)
         if (opcode_names[i] != NULL && strcasecmp(opcode_names[i], name) == 0)
             return i;
     return OP_LIMIT;
+}
+
+const char *wire_version_name(unsigned version)
+{
+    switch (version) {
+    case 3:
+        return "3/v3";
+    case 4:
+        return "4/v4";
+    case 5:
+        return "5/v5";
+    case WIRE_DSE1:
+        return "65/dse-v1";
+    case WIRE_DSE2:
+        return "66/dse-v2";
+    default:
+        return NULL;
+    }
 }
 
 void wire_header_read(const uint8_t *data, struct wire_header *header)

@@ -1,5 +1,5 @@
-/* The notations of native_protocol_v4.spec §3, read with bounds checks and written into a dynbuf.
- * The simulator's own: nothing here comes from the proxy's codec. */
+/* The notations of native_protocol_v4.spec and v5.spec §3, read with bounds checks and written into
+ * a dynbuf. The simulator's own: nothing here comes from the proxy's codec. */
 #pragma once
 
 #include "bytes.h"
@@ -10,6 +10,11 @@
 #define WIRE_FLAG_COMPRESSED 0x01
 #define WIRE_FLAG_TRACING    0x02
 #define WIRE_FLAG_PAYLOAD    0x04
+#define WIRE_FLAG_WARNING    0x08
+
+/* DataStax Enterprise's versions: the framing of v4, some of the fields of v5. */
+#define WIRE_DSE1 0x41U
+#define WIRE_DSE2 0x42U
 
 enum wire_opcode {
     OP_ERROR = 0x00,
@@ -29,12 +34,40 @@ enum wire_opcode {
     OP_AUTH_RESPONSE = 0x0F,
     OP_AUTH_SUCCESS = 0x10,
     OP_LIMIT = 0x11,
+    OP_REVISE_REQUEST = 0xFF, /* DSE only */
 };
+
+/* What the versions have in common or not. */
+static inline bool wire_is_dse(unsigned version)
+{
+    return version == WIRE_DSE1 || version == WIRE_DSE2;
+}
+
+/* Envelopes in segments once the connection is set up. */
+static inline bool wire_has_segments(unsigned version)
+{
+    return version == 5;
+}
+
+/* Query flags as [int], reasons by endpoint in READ_FAILURE and WRITE_FAILURE. */
+static inline bool wire_has_int_flags(unsigned version)
+{
+    return version >= 5;
+}
+
+/* A keyspace with each request, flags in PREPARE, result metadata ids. */
+static inline bool wire_has_metadata_ids(unsigned version)
+{
+    return version == 5 || version == WIRE_DSE2;
+}
 
 /* NULL when no such opcode exists. */
 const char *wire_opcode_name(unsigned opcode);
 /* Case-insensitive; OP_LIMIT when there is none of that name. */
 unsigned wire_opcode_parse(const char *name);
+
+/* As SUPPORTED and refusals spell it: "4/v4". NULL for a version there is not. */
+const char *wire_version_name(unsigned version);
 
 struct wire_header {
     uint8_t version; /* with the direction bit */
@@ -70,6 +103,12 @@ struct bytes wire_span(struct wire_reader *reader, size_t length);
 static inline size_t wire_left(const struct wire_reader *reader)
 {
     return (size_t)(reader->end - reader->at);
+}
+
+/* The bits of a [int] of flags. */
+static inline uint32_t wire_u32(struct wire_reader *reader)
+{
+    return (uint32_t)wire_i32(reader);
 }
 
 void wire_put_u8(struct dynbuf *out, uint8_t value);

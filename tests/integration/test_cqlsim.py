@@ -489,12 +489,17 @@ def test_drivers_step_down_from_versions_we_do_not_speak(sim):
             assert client.is_closed()
 
 
-def test_no_compression(sim):
+def test_compression_is_what_the_options_say(tmp_path, sim):
     with Raw(started=False) as client:
         opcode, body = client.ask(OPTIONS)
+        assert opcode == SUPPORTED and string("COMPRESSION") + b"\0\x02" + string("snappy") + string("lz4") in body
+        code, text = client.error(STARTUP, string_map({"CQL_VERSION": "3.0.0", "COMPRESSION": "zstd"}))
+        assert (code, text) == (0x0A, "Unknown compression algorithm: zstd")
+    with running(tmp_path, "--compression", "none", listen=(OWN,)), Raw(OWN, started=False) as client:
+        opcode, body = client.ask(OPTIONS)
         assert opcode == SUPPORTED and string("COMPRESSION") + b"\0\0" in body
-        code, _ = client.error(STARTUP, string_map({"CQL_VERSION": "3.0.0", "COMPRESSION": "lz4"}))
-        assert code == 0x0A
+        code, text = client.error(STARTUP, string_map({"CQL_VERSION": "3.0.0", "COMPRESSION": "lz4"}))
+        assert (code, text) == (0x0A, "This instance does not support lz4 compression")
 
 
 def test_seed_file(tmp_path):
