@@ -82,6 +82,11 @@ static void read_columns(struct cql_cursor *cursor, struct cql_rows *rows, bool 
     }
 }
 
+void cql_skip_type(struct cql_cursor *cursor)
+{
+    skip_type(cursor, 0);
+}
+
 /* A count the bytes left can hold, given the fewest bytes an item takes. */
 static bool is_possible(const struct cql_cursor *cursor, int64_t count, size_t item_bytes)
 {

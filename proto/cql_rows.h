@@ -32,3 +32,6 @@ void cql_rows_fini(struct cql_rows *rows);
 int cql_rows_column(const struct cql_rows *rows, const char *name);
 /* The cell, or a null span when the column is absent (column < 0). */
 struct cql_span cql_rows_cell(const struct cql_rows *rows, int row, int column);
+
+/* Walks over one [option], the type of a column (section 4.2.5.2); nesting is bounded. */
+void cql_skip_type(struct cql_cursor *cursor);

@@ -21,7 +21,7 @@ FOLDERS_ALLOWED = {
 
 # Functions from values to values, and what they are made of: no sockets, no event loop.
 DATAPLANE_CORE = {
-    "assign", "classify", "cluster_id", "cluster_settings", "config", "control_body", "merge", "metrics", "prepared",
+    "assign", "classify", "cluster_id", "cluster_settings", "config", "functions", "functions_names", "functions_prepared", "control_body", "merge", "metrics", "prepared",
     "route", "snapshot", "supported", "text_list", "topology", "topology_build", "virtual", "virtual_bind", "virtual_hosts", "virtual_parse",
     "virtual_row",
 }  # fmt: skip
@@ -29,7 +29,7 @@ DATAPLANE_CORE = {
 # Third-party headers and the only files (by pattern) that may include them.
 HEADER_HOMES = {
     "event2/": r"common/(link|mailbox)\.|controlplane/publisher\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
-    "openssl/": r"proto/ctl_codec|dataplane/(tls|agent|virtual|virtual_\w+|prepared)\.|controlplane/(store|auth)\.|tests/",
+    "openssl/": r"proto/ctl_codec|dataplane/(tls|agent|function_source|virtual|virtual_\w+|prepared)\.|controlplane/(store|auth)\.|tests/",
     "sqlite3.h": r"controlplane/store\.c$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",
     "jsmn.h": r"common/json\.c$",
