@@ -21,8 +21,8 @@ FOLDERS_ALLOWED = {
 
 # Functions from values to values, and what they are made of: no sockets, no event loop.
 DATAPLANE_CORE = {
-    "assign", "classify", "cluster_id", "cluster_settings", "config", "functions", "functions_names", "functions_prepared", "control_body", "merge", "metrics", "prepared",
-    "route", "snapshot", "supported", "text_list", "topology", "topology_build", "virtual", "virtual_bind", "virtual_hosts", "virtual_parse",
+    "assign", "classify", "cluster_id", "cluster_settings", "config", "control_body", "functions",
+    "functions_names", "functions_prepared", "merge", "metrics", "prepared", "route", "snapshot", "supported", "text_list", "topology", "topology_build", "virtual", "virtual_bind", "virtual_hosts", "virtual_parse",
     "virtual_row",
 }  # fmt: skip
 
