@@ -35,7 +35,6 @@ static void put_error_fields(const struct request *request, struct dynbuf *out)
     case CQL_WRITE_FAILURE:
     case CQL_READ_TIMEOUT:
     case CQL_READ_FAILURE:
-    case CQL_CAS_WRITE_UNKNOWN:
         wire_put_u16(out, consistency);
         wire_put_i32(out, 0);
         wire_put_i32(out, 1);
@@ -43,8 +42,15 @@ static void put_error_fields(const struct request *request, struct dynbuf *out)
             put_failures(request, out);
         if (failure->code == CQL_WRITE_TIMEOUT || failure->code == CQL_WRITE_FAILURE)
             wire_put_string(out, "SIMPLE");
-        else if (failure->code != CQL_CAS_WRITE_UNKNOWN)
+        else
             wire_put_u8(out, 0);
+        break;
+    case CQL_CAS_WRITE_UNKNOWN:
+        if (!wire_has_int_flags(request->header.version))
+            break; /* older versions have no such error; only a fault sends it there */
+        wire_put_u16(out, consistency);
+        wire_put_i32(out, 0);
+        wire_put_i32(out, 1);
         break;
     case CQL_FUNCTION_FAILURE:
         wire_put_string(out, "system");
@@ -72,10 +78,6 @@ static void translate_error(struct request *request)
         failure->code = CQL_READ_TIMEOUT;
     if (version < 4 && failure->code == CQL_WRITE_FAILURE)
         failure->code = CQL_WRITE_TIMEOUT;
-    if (version < 5 && failure->code == CQL_CAS_WRITE_UNKNOWN)
-        failure->code = CQL_WRITE_TIMEOUT;
-    if (version < 5 && failure->code == CQL_CDC_WRITE_FAILURE)
-        failure->code = CQL_SERVER_ERROR;
 }
 
 /* Whatever was written of another answer is taken back first. */
