@@ -13,11 +13,13 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "dataplane/bundle.h"
 #include "dataplane/cluster_settings.h"
 #include "dataplane/config.h"
 #include "dataplane/control_conn.h"
 #include "dataplane/resolve.h"
 #include "dataplane/text_list.h"
+#include "dataplane/tls_store.h"
 #include "dataplane/topology_build.h"
 
 #define CONNECT_TIMEOUT_MS 2000 /* while there are other candidates */
@@ -29,6 +31,7 @@ struct cluster {
     const struct config *config;
     enum cluster_id id;
     struct cluster_settings settings;
+    const struct tls_store *tls;
     void (*on_topology)(void *context, struct topology *topology);
     void *context;
 
@@ -37,6 +40,7 @@ struct cluster {
     struct node_list candidates;
     size_t candidate; /* being tried */
     uint64_t round_deadline_ns;
+    struct bundle_fetch *fetch;
     unsigned failed_rounds;
     struct event *round_timer;   /* start a round */
     struct event *resolve_timer; /* names take too long */
@@ -152,7 +156,47 @@ static void on_resolve_timer(evutil_socket_t fd, short what, void *context)
     (void)what;
     resolve_cancel(cluster->resolve);
     cluster->resolve = NULL;
+    if (cluster->fetch != NULL && cluster->candidates.count == 0) {
+        round_failed(cluster, "the metadata service of the bundle does not answer in time");
+        bundle_fetch_cancel(cluster->fetch);
+        cluster->fetch = NULL;
+        return;
+    }
+    bundle_fetch_cancel(cluster->fetch);
+    cluster->fetch = NULL;
     try_candidates(cluster);
+}
+
+/* What it tells replaces what was known: the SNI proxy may have moved. */
+static void on_metadata(void *context, const struct bundle_metadata *metadata)
+{
+    struct cluster *cluster = context;
+    cluster->fetch = NULL;
+    evtimer_del(cluster->resolve_timer);
+    if (metadata->error != NULL && cluster->candidates.count == 0) {
+        round_failed(cluster, metadata->error);
+        return;
+    }
+    if (metadata->error == NULL) {
+        if (cluster->datacenter[0] == '\0')
+            snprintf(cluster->datacenter, sizeof cluster->datacenter, "%s", metadata->datacenter);
+        node_list_fini(&cluster->candidates);
+        add_candidates(cluster, metadata->nodes->nodes, metadata->nodes->count);
+    }
+    try_candidates(cluster);
+}
+
+/* Asks where the nodes of the bundle are, at first and when those known do not answer. */
+static bool asks_metadata(struct cluster *cluster)
+{
+    const struct bundle *bundle = tls_store_bundle(cluster->tls, cluster->id);
+    if (bundle == NULL || (cluster->candidates.count > 0 && cluster->failed_rounds < 2))
+        return false;
+    cluster->fetch = bundle_fetch_start(cluster->loop->base, bundle, on_metadata, cluster);
+    if (cluster->fetch == NULL)
+        return false;
+    arm(cluster->resolve_timer, round_left_ms(cluster) + 1);
+    return true;
 }
 
 static void on_round(evutil_socket_t fd, short what, void *context)
@@ -170,6 +214,8 @@ static void on_round(evutil_socket_t fd, short what, void *context)
         add_candidates(cluster, known->nodes, known->node_count);
         add_candidates(cluster, known->spare_nodes, known->spare_count);
     }
+    if (asks_metadata(cluster))
+        return;
     struct node_list literals = {0};
     bool has_names = resolve_literals(contact_points, port, &literals);
     add_candidates(cluster, literals.nodes, literals.count);
@@ -198,6 +244,8 @@ static bool on_read(void *context, const struct control_facts *read, struct dynb
         .protocol_version = read->protocol_version,
         .endpoint = cluster->conn.node,
         .port = cluster->settings.port,
+        .known = cluster->candidates.nodes,
+        .known_count = cluster->candidates.count,
         .is_assigned = cluster->settings.is_assigned,
         .proxy_index = (size_t)config->proxy_index,
         .proxy_count = proxy_count(config),
@@ -271,7 +319,7 @@ static void on_failed(void *context, int64_t open_ms, const char *reason)
 /* ---- public ---- */
 
 struct cluster *cluster_new(struct stream_loop *loop, const struct config *config,
-                            enum cluster_id id,
+                            const struct tls_store *tls, enum cluster_id id,
                             void (*on_topology)(void *context, struct topology *topology),
                             void *context)
 {
@@ -279,6 +327,7 @@ struct cluster *cluster_new(struct stream_loop *loop, const struct config *confi
     CHECK(cluster != NULL);
     cluster->loop = loop;
     cluster->config = config;
+    cluster->tls = tls;
     cluster->id = id;
     cluster->settings = cluster_settings(config, id);
     cluster->on_topology = on_topology;
@@ -306,6 +355,7 @@ void cluster_free(struct cluster *cluster)
         return;
     control_conn_fini(&cluster->conn);
     resolve_cancel(cluster->resolve);
+    bundle_fetch_cancel(cluster->fetch);
     node_list_fini(&cluster->candidates);
     event_free(cluster->round_timer);
     event_free(cluster->resolve_timer);

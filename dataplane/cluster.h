@@ -12,6 +12,7 @@
 struct cluster;
 struct config;
 struct stream_loop;
+struct tls_store;
 
 struct cluster_status { /* for /health/readiness */
     char address[64];   /* last control endpoint, or NOT_CONNECTED */
@@ -20,10 +21,11 @@ struct cluster_status { /* for /health/readiness */
     bool is_up;
 };
 
-/* Starts connecting. on_topology runs on the main thread each time a new topology is ready (the
- * first one, and after each change); the callee takes its own reference. */
+/* Starts connecting, to the nodes of the cluster's bundle if tls has one. on_topology runs on the
+ * main thread each time a new topology is ready (the first one, and after each change); the callee
+ * takes its own reference. */
 struct cluster *cluster_new(struct stream_loop *loop, const struct config *config,
-                            enum cluster_id id,
+                            const struct tls_store *tls, enum cluster_id id,
                             void (*on_topology)(void *context, struct topology *topology),
                             void *context);
 void cluster_free(struct cluster *cluster);

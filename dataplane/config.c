@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/conftab.h"
+#include "dataplane/config_tls.h"
 
 static const struct conftab_setting settings[] = {
 #define SETTING_INT(environment, field, fallback, minimum, maximum, meaning)                       \
@@ -92,8 +93,12 @@ static bool check_proxy_addresses(const struct config *config, struct dynbuf *er
     return false;
 }
 
-static bool check_contact_points(const char *name, const char *list, struct dynbuf *error)
+/* bundle: takes the place of contact points. */
+static bool check_contact_points(const char *name, const char *list, const char *bundle,
+                                 struct dynbuf *error)
 {
+    if (list[0] == '\0' && bundle[0] != '\0')
+        return true;
     const char *cursor = list;
     const char *item;
     size_t length;
@@ -150,10 +155,11 @@ bool config_load(struct config *config, char *const *environment, struct dynbuf 
         config->log_level = LOG_LEVEL_DEBUG;
     return check_proxy_addresses(config, error) &&
            check_contact_points("ORIGIN_CASSANDRA_CONTACT_POINTS", config->origin_contact_points,
-                                error) &&
+                                config->origin_secure_connect_bundle_path, error) &&
            check_contact_points("TARGET_CASSANDRA_CONTACT_POINTS", config->target_contact_points,
-                                error) &&
-           check_ports(config, error) && check_heartbeats(config, error);
+                                config->target_secure_connect_bundle_path, error) &&
+           check_ports(config, error) && check_heartbeats(config, error) &&
+           config_check_tls(config, error);
 }
 
 void config_fini(struct config *config)

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "dataplane/control_body.h"
+#include "dataplane/tls_stream.h"
 #include "proto/cql_response.h"
 
 #define FRAME_BODY_MAX      (16u * 1024 * 1024) /* no system.peers is this large */
@@ -422,8 +423,7 @@ static void connect_to_node(struct control_conn *conn, uint8_t version)
     conn->last_id = 0;
     conn->auth_turns = 0;
     await(conn, CONTROL_STEP_CONNECT, conn->connect_limit_ms);
-    if (!stream_connect(&conn->stream, (const struct sockaddr *)&conn->node.address,
-                        conn->node.address_length, &conn->connect_error))
+    if (!tls_stream_connect(&conn->stream, conn->cluster, &conn->node, &conn->connect_error))
         arm(conn->step_timer, 0);
 }
 

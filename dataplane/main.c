@@ -17,6 +17,9 @@
 #include "dataplane/cluster.h"
 #include "dataplane/config.h"
 #include "dataplane/stream.h"
+#include "dataplane/tls_context.h"
+#include "dataplane/tls_store.h"
+#include "dataplane/tls_stream.h"
 #include "dataplane/worker.h"
 
 extern char **environ;
@@ -38,6 +41,9 @@ struct proxy {
     struct config config;
     struct event_base *base;
     struct stream_loop loop; /* of the control connections */
+    struct tls_thread tls;
+    struct tls_store *tls_store;
+    struct metrics_certificate certificates[TLS_CERTIFICATES_MAX]; /* of the last scrape */
     bool is_stopping;
     struct mailbox *mailbox;
     struct metrics_block *metrics;
@@ -51,6 +57,7 @@ struct proxy {
     unsigned worker_count;
     enum admin_phase phase;
     struct event *signals[2];
+    struct event *hangup;
     struct event *retry;
     _Atomic unsigned switching; /* workers that have not switched yet */
     struct mailbox_message switched;
@@ -115,12 +122,15 @@ static void read_stats(void *context, struct agent_stats *stats)
 
 static void read_status(void *context, struct admin_status *status)
 {
-    const struct proxy *proxy = context;
+    struct proxy *proxy = context;
     *status = (struct admin_status){
         .phase = proxy->phase,
         .primary = snapshot_primary(proxy->snapshot),
         .process = {.routing_revision = proxy->snapshot->revision,
-                    .control_connected = agent_is_connected(proxy->agent)},
+                    .control_connected = agent_is_connected(proxy->agent),
+                    .certificates = proxy->certificates,
+                    .certificate_count =
+                        tls_store_certificates(proxy->tls_store, proxy->certificates)},
     };
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         status->has_cluster[i] = proxy->clusters[i] != NULL && proxy->phase != ADMIN_STARTING;
@@ -143,6 +153,53 @@ static struct snapshot *first_snapshot(const struct config *config)
         .shadow_read_percent = (uint8_t)config->shadow_read_percent,
     };
     return snapshot_new(&value);
+}
+
+/* ---- TLS ---- */
+
+static void on_tls_change(void *context, enum tls_side side, struct tls_context *tls)
+{
+    struct proxy *proxy = context;
+    tls_thread_switch(&proxy->tls, side, tls);
+    tls_context_put(proxy->shared.tls[side]);
+    proxy->shared.tls[side] = tls_context_get(tls);
+    for (unsigned i = 0; proxy->phase == ADMIN_SERVING && i < proxy->worker_count; i++)
+        worker_switch_tls(&proxy->workers[i], side, tls);
+}
+
+static void on_hangup(evutil_socket_t number, short what, void *context)
+{
+    struct proxy *proxy = context;
+    (void)number;
+    (void)what;
+    LOG_INFO("reload_requested", "signal=SIGHUP");
+    tls_store_reload(proxy->tls_store);
+}
+
+static bool start_tls(struct proxy *proxy)
+{
+    struct dynbuf error;
+    dynbuf_init(&error, 4096);
+    proxy->tls_store =
+        tls_store_new(proxy->base, &proxy->config, proxy->metrics, on_tls_change, proxy, &error);
+    if (proxy->tls_store == NULL)
+        fprintf(stderr, "cloudgate-proxy: %s\n", dynbuf_text(&error));
+    dynbuf_fini(&error);
+    if (proxy->tls_store == NULL)
+        return false;
+    proxy->hangup = evsignal_new(proxy->base, SIGHUP, on_hangup, proxy);
+    event_add(proxy->hangup, NULL);
+    return true;
+}
+
+static void stop_tls(struct proxy *proxy)
+{
+    if (proxy->hangup != NULL)
+        event_free(proxy->hangup);
+    tls_store_free(proxy->tls_store);
+    tls_thread_fini(&proxy->tls);
+    for (int i = 0; i < TLS_SIDE_COUNT; i++)
+        tls_context_put(proxy->shared.tls[i]);
 }
 
 /* ---- starting ---- */
@@ -333,6 +390,9 @@ static int run(struct proxy *proxy)
     proxy->base = event_base_new();
     CHECK(proxy->base != NULL);
     CHECK(stream_loop_init(&proxy->loop, proxy->base, CONTROL_LARGE_BYTES_MAX));
+    proxy->metrics = metrics_block_new();
+    tls_thread_init(&proxy->tls, proxy->metrics);
+    proxy->loop.tls = &proxy->tls;
     proxy->mailbox = mailbox_new(proxy->base, proxy);
     CHECK(proxy->mailbox != NULL);
     proxy->switched.run = run_switched;
@@ -347,13 +407,15 @@ static int run(struct proxy *proxy)
         .virtual_hosts = virtual_hosts,
         .prepared = prepared_registry_new(PREPARED_ENTRIES_MAX),
     };
+    if (!start_tls(proxy))
+        return 1;
     proxy->snapshot = first_snapshot(&proxy->config);
     LOG_INFO("proxy_starting", "version=%s pid=%d", CLOUDGATE_VERSION, (int)getpid());
     raise_descriptor_limit(&proxy->config);
     proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
     for (int i = 0; i < CLUSTER_COUNT; i++)
-        proxy->clusters[i] =
-            cluster_new(&proxy->loop, &proxy->config, (enum cluster_id)i, on_topology, proxy);
+        proxy->clusters[i] = cluster_new(&proxy->loop, &proxy->config, proxy->tls_store,
+                                         (enum cluster_id)i, on_topology, proxy);
     struct agent_hooks hooks = {.context = proxy, .apply = apply_snapshot, .stats = read_stats};
     proxy->agent = agent_new(proxy->base, &proxy->config, proxy->snapshot, &hooks);
 
@@ -366,6 +428,7 @@ static int run(struct proxy *proxy)
     }
     admin_free(proxy->admin);
     free_workers(proxy);
+    stop_tls(proxy);
     snapshot_put(proxy->snapshot);
     prepared_registry_free(proxy->shared.prepared);
     virtual_hosts_free(virtual_hosts);

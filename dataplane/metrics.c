@@ -295,6 +295,26 @@ static void render_pool(struct dynbuf *out, enum metric_pool pool, const struct 
     dynbuf_fini(&scratch);
 }
 
+static void render_certificates(struct dynbuf *out, const struct metrics_process *process)
+{
+    static const char name[] = PREFIX "tls_certificate_expiry_seconds";
+    struct dynbuf labels;
+    if (process->certificate_count == 0)
+        return;
+    dynbuf_init(&labels, 8192);
+    promtext_family(out, name, "gauge",
+                    "Unix time at which the first certificate of a TLS file runs out (of several "
+                    "authorities: the last)");
+    for (size_t i = 0; i < process->certificate_count; i++) {
+        dynbuf_reset(&labels);
+        dynbuf_append_text(&labels, "file=\"");
+        promtext_label_value(&labels, process->certificates[i].file);
+        dynbuf_printf(&labels, "\",side=\"%s\"", process->certificates[i].side);
+        promtext_sample(out, name, dynbuf_text(&labels), process->certificates[i].not_after);
+    }
+    dynbuf_fini(&labels);
+}
+
 static void render_process(struct dynbuf *out, const struct metrics_process *process)
 {
     promtext_family(out, PREFIX "routing_revision", "gauge",
@@ -305,6 +325,7 @@ static void render_process(struct dynbuf *out, const struct metrics_process *pro
     promtext_sample(out, PREFIX "control_connected", "", process->control_connected);
     promtext_family(out, PREFIX "build_info", "gauge", "Always 1; the label tells the version");
     promtext_sample(out, PREFIX "build_info", "version=\"" CLOUDGATE_VERSION "\"", 1);
+    render_certificates(out, process);
     promtext_process(out);
 }
 

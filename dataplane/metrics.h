@@ -110,10 +110,18 @@ int64_t metrics_total(enum metric metric);
 /* Number of observations of one request histogram over all blocks. */
 uint64_t metrics_request_count(enum metric_request kind);
 
+struct metrics_certificate { /* in force on one side */
+    const char *side;
+    const char *file;
+    int64_t not_after; /* Unix seconds */
+};
+
 /* Facts only the main thread knows, shown as gauges. */
 struct metrics_process {
     uint64_t routing_revision;
     bool control_connected;
+    const struct metrics_certificate *certificates;
+    size_t certificate_count;
 };
 
 /* Appends the whole exposition (Prometheus text format 0.0.4) to out. */

@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -82,8 +83,10 @@ static void add_name(struct node_list *list, const char *name, int port)
         char text[NI_MAXHOST];
         if (getnameinfo(info->ai_addr, info->ai_addrlen, text, sizeof text, NULL, 0,
                         NI_NUMERICHOST) == 0 &&
-            topology_node_from_text(&node, text, port))
+            topology_node_from_text(&node, text, port)) {
+            snprintf(node.server_name, sizeof node.server_name, "%s", name);
             node_list_add(list, &node);
+        }
     }
     freeaddrinfo(found);
 }

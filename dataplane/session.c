@@ -10,11 +10,16 @@
 
 #include "common/clock.h"
 #include "dataplane/shadow.h"
+#include "dataplane/tls_stream.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
 /* A connection that is being refused, or has had its last reply, is given this long. */
 #define GOODBYE_NS (5 * NS_PER_S)
+
+/* What the first record of a TLS client begins with (RFC 8446, 5.1), followed by its major version.
+ */
+#define TLS_RECORD_HANDSHAKE 22
 
 static const struct {
     const char *text;
@@ -131,6 +136,11 @@ static size_t refuse_version(struct session *session, struct cql_header header,
         header.version);
     session->version = spoken;
     metrics_add(session->worker->metrics, METRIC_REFUSED_VERSION, 1);
+    if (session->state == SESSION_ACCEPTED && frame[0] == TLS_RECORD_HANDSHAKE && frame[1] == 3) {
+        session_close_after_reply(session, CLOSE_TLS_HANDSHAKE,
+                                  "a TLS client on a listener without TLS");
+        return CQL_HEADER_BYTES;
+    }
     bool is_old =
         header.version == 1 || header.version == 2; /* eight-byte header, one-byte stream id */
     bool is_known =
@@ -248,7 +258,8 @@ static void on_client_drained(struct stream *stream)
 static void on_client_lost(struct stream *stream, const char *reason)
 {
     struct session *session = CONTAINER_OF(stream, struct session, client);
-    enum close_reason why = session->state == SESSION_CLOSING      ? session->close_reason
+    enum close_reason why = stream->failed_handshake               ? CLOSE_TLS_HANDSHAKE
+                            : session->state == SESSION_CLOSING    ? session->close_reason
                             : strcmp(reason, "out_of_memory") == 0 ? CLOSE_OUT_OF_MEMORY
                                                                    : CLOSE_CLIENT_CLOSED;
     session_close(session, why, reason);
@@ -285,7 +296,7 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
     stream_init(&session->client, &worker->loop, &client_handlers);
     metrics_add(worker->metrics, METRIC_CLIENT_CONNECTIONS, 1);
     worker_keep_ticking(worker);
-    if (!stream_adopt(&session->client, fd))
+    if (!tls_stream_adopt(&session->client, fd))
         session_close(session, CLOSE_OUT_OF_MEMORY, "");
     return session;
 }
@@ -401,6 +412,9 @@ void session_survey(struct session *session)
     } else if (session->state == SESSION_ACCEPTED
                    ? age > (uint64_t)config->cluster_connection_timeout_ms * NS_PER_MS
                    : age > patience) {
-        session_close(session, CLOSE_IDLE_BEFORE_STARTUP, "");
+        session_close(session,
+                      session->client.is_shaking_hands ? CLOSE_TLS_HANDSHAKE
+                                                       : CLOSE_IDLE_BEFORE_STARTUP,
+                      "no end of the handshake in time");
     }
 }

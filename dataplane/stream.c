@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "common/clock.h"
+#include "dataplane/tls.h"
 
 #define GATHER_MAX 64
 
@@ -20,12 +21,14 @@ bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t 
     list_init(&loop->dirty);
     list_init(&loop->again);
     loop->scratch = malloc(2 * STREAM_READ_BYTES);
-    return loop->scratch != NULL;
+    loop->record = malloc(TLS_RECORD_BYTES);
+    return loop->scratch != NULL && loop->record != NULL;
 }
 
 void stream_loop_fini(struct stream_loop *loop)
 {
     free(loop->scratch);
+    free(loop->record);
     chunk_pool_fini(&loop->chunks);
 }
 
@@ -44,10 +47,40 @@ static void mark_dirty(struct stream *stream)
         list_append(&stream->loop->dirty, &stream->dirty);
 }
 
+/* Input that raises no readiness event is looked at in this turn's second part. */
+static void look_again(struct stream *stream)
+{
+    bool has_input = stream->input != NULL || transport_has_more(&stream->transport);
+    if (has_input && stream->paused == 0 && list_is_empty(&stream->again))
+        list_append(&stream->loop->again, &stream->again);
+}
+
 static void lose(struct stream *stream, const char *reason)
 {
+    bool failed_handshake = stream->is_shaking_hands;
     stream_close(stream);
+    stream->failed_handshake = failed_handshake;
     stream->handlers->on_lost(stream, reason);
+}
+
+/* ---- readiness ---- */
+
+static void update_reading(struct stream *stream)
+{
+    if (!stream_is_open(stream) || stream->is_connecting)
+        return;
+    if ((stream->paused == 0 && !stream->reads_when_writable) || stream->flushes_when_readable)
+        event_add(stream->read_event, NULL);
+    else
+        event_del(stream->read_event);
+}
+
+static void update_writing(struct stream *stream)
+{
+    if ((stream->is_flush_blocked && !stream->flushes_when_readable) || stream->reads_when_writable)
+        event_add(stream->write_event, NULL);
+    else
+        event_del(stream->write_event);
 }
 
 /* ---- input ---- */
@@ -115,6 +148,11 @@ static void read_nothing(struct stream *stream, ssize_t stop)
         lose(stream, "peer_closed");
     else if (stop == TRANSPORT_FAILED)
         lose(stream, transport_error(&stream->transport));
+    else if (stop == TRANSPORT_WANTS_WRITE) {
+        stream->reads_when_writable = true;
+        update_reading(stream);
+        update_writing(stream);
+    }
 }
 
 /* Reads into the kept large chunk until the frame it needs is whole. */
@@ -171,6 +209,19 @@ static void read_frames(struct stream *stream)
     deliver(stream, scratch, kept_length + (size_t)got, NULL);
 }
 
+static void read_on(struct stream *stream)
+{
+    if (is_large(stream))
+        read_large(stream);
+    else
+        read_frames(stream);
+    if (transport_has_more(&stream->transport))
+        look_again(stream);
+}
+
+static void shake_hands(struct stream *stream);
+static void flush(struct stream *stream);
+
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     struct stream *stream = context;
@@ -186,20 +237,17 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
             lose(stream, "closed");
         return;
     }
-    if (is_large(stream))
-        read_large(stream);
-    else
-        read_frames(stream);
-}
-
-static void update_reading(struct stream *stream)
-{
-    if (!stream_is_open(stream) || stream->is_connecting)
+    if (stream->is_shaking_hands) {
+        shake_hands(stream);
         return;
-    if (stream->paused == 0)
-        event_add(stream->read_event, NULL);
-    else
-        event_del(stream->read_event);
+    }
+    if (stream->flushes_when_readable) {
+        stream->flushes_when_readable = false;
+        update_reading(stream);
+        flush(stream);
+    }
+    if (stream_is_open(stream) && stream->paused == 0)
+        read_on(stream);
 }
 
 void stream_pause(struct stream *stream, enum stream_pause reason)
@@ -220,9 +268,20 @@ void stream_resume(struct stream *stream, enum stream_pause reason)
     if (stream->paused != 0)
         return;
     update_reading(stream);
-    /* Frames read before the pause raise no readiness event. */
-    if (stream_is_open(stream) && stream->input != NULL && list_is_empty(&stream->again))
-        list_append(&stream->loop->again, &stream->again);
+    if (stream_is_open(stream) && !stream->is_connecting)
+        look_again(stream);
+}
+
+/* Frames read before a pause. */
+static void deliver_kept(struct stream *stream)
+{
+    struct chunk *kept = stream->input;
+    if (kept->capacity > CHUNK_BYTES) {
+        deliver(stream, kept->bytes, kept->end, kept);
+    } else {
+        memcpy(stream->loop->scratch, kept->bytes, kept->end);
+        deliver(stream, stream->loop->scratch, kept->end, NULL);
+    }
 }
 
 void stream_loop_run_again(struct stream_loop *loop)
@@ -233,15 +292,10 @@ void stream_loop_run_again(struct stream_loop *loop)
         list_append(&round, node);
     for (struct list *node; (node = list_take_first(&round)) != NULL;) {
         struct stream *stream = CONTAINER_OF(node, struct stream, again);
-        if (!stream_is_open(stream) || stream->paused != 0 || stream->input == NULL)
-            continue;
-        struct chunk *kept = stream->input;
-        if (kept->capacity > CHUNK_BYTES) {
-            deliver(stream, kept->bytes, kept->end, kept);
-        } else {
-            memcpy(loop->scratch, kept->bytes, kept->end);
-            deliver(stream, loop->scratch, kept->end, NULL);
-        }
+        if (stream_is_open(stream) && stream->paused == 0 && stream->input != NULL)
+            deliver_kept(stream);
+        if (stream_is_open(stream) && stream->paused == 0 && transport_has_more(&stream->transport))
+            read_on(stream);
     }
 }
 
@@ -359,8 +413,9 @@ static void flush(struct stream *stream)
             parts[count].iov_len = chunk->end - chunk->start;
             total += parts[count++].iov_len;
         }
-        ssize_t sent = transport_write(&stream->transport, parts, count);
-        if (sent == TRANSPORT_WANTS_WRITE)
+        ssize_t sent = transport_write(&stream->transport, parts, count, stream->loop->record);
+        stream->flushes_when_readable = sent == TRANSPORT_WANTS_READ;
+        if (sent == TRANSPORT_WANTS_WRITE || sent == TRANSPORT_WANTS_READ)
             break;
         if (sent < 0) {
             lose(stream, transport_error(&stream->transport));
@@ -374,12 +429,10 @@ static void flush(struct stream *stream)
     if (stream->linger_reads > 0)
         return;
     bool is_blocked = stream->queued > 0;
-    if (is_blocked != stream->is_flush_blocked) {
+    if (is_blocked != stream->is_flush_blocked || stream->flushes_when_readable) {
         stream->is_flush_blocked = is_blocked;
-        if (is_blocked)
-            event_add(stream->write_event, NULL);
-        else
-            event_del(stream->write_event);
+        update_writing(stream);
+        update_reading(stream);
     }
     if (!is_blocked && stream->closes_when_flushed) {
         linger(stream);
@@ -398,6 +451,45 @@ void stream_loop_flush(struct stream_loop *loop)
     }
 }
 
+/* Bytes may flow. */
+static void begin(struct stream *stream)
+{
+    stream->is_connecting = stream->is_shaking_hands = false;
+    event_del(stream->write_event);
+    update_reading(stream);
+    if (stream->queued > 0 || stream->closes_when_flushed)
+        mark_dirty(stream); /* what was queued meanwhile */
+    look_again(stream);
+    if (stream->is_outgoing)
+        stream->handlers->on_connected(stream, NULL);
+}
+
+static void fail_connecting(struct stream *stream, const char *error)
+{
+    if (!stream->is_outgoing) {
+        lose(stream, error);
+        return;
+    }
+    stream_close(stream);
+    stream->handlers->on_connected(stream, error);
+}
+
+static void shake_hands(struct stream *stream)
+{
+    ssize_t result = transport_handshake(&stream->transport);
+    if (result == TRANSPORT_WANTS_READ) {
+        event_del(stream->write_event);
+        event_add(stream->read_event, NULL);
+    } else if (result == TRANSPORT_WANTS_WRITE) {
+        event_del(stream->read_event);
+        event_add(stream->write_event, NULL);
+    } else if (result == TRANSPORT_FAILED) {
+        fail_connecting(stream, transport_error(&stream->transport));
+    } else {
+        begin(stream);
+    }
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     struct stream *stream = context;
@@ -405,21 +497,25 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
     (void)what;
     stream->loop->now_ns = clock_now_ns();
     if (!stream->is_connecting) {
-        flush(stream);
+        if (stream->reads_when_writable) {
+            stream->reads_when_writable = false;
+            update_reading(stream);
+            update_writing(stream);
+            if (stream->paused == 0)
+                read_on(stream);
+        }
+        if (stream_is_open(stream))
+            flush(stream);
         return;
     }
-    const char *error = transport_connect_error(&stream->transport);
-    stream->is_connecting = false;
-    event_del(stream->write_event);
+    const char *error =
+        stream->is_shaking_hands ? NULL : transport_connect_error(&stream->transport);
     if (error != NULL) {
-        stream_close(stream);
-        stream->handlers->on_connected(stream, error);
+        fail_connecting(stream, error);
         return;
     }
-    update_reading(stream);
-    if (stream->queued > 0 || stream->closes_when_flushed)
-        mark_dirty(stream); /* what was queued meanwhile */
-    stream->handlers->on_connected(stream, NULL);
+    stream->is_shaking_hands = true;
+    shake_hands(stream);
 }
 
 /* ---- opening and closing ---- */
@@ -438,12 +534,22 @@ static bool attach(struct stream *stream)
     return false;
 }
 
+void stream_secure(struct stream *stream, struct tls_connection *tls)
+{
+    transport_secure(&stream->transport, tls);
+}
+
 bool stream_adopt(struct stream *stream, int fd)
 {
-    transport_adopt(&stream->transport, fd);
-    if (!attach(stream))
+    if (!transport_adopt(&stream->transport, fd) || !attach(stream))
         return false;
-    update_reading(stream);
+    stream->is_outgoing = false;
+    if (stream->transport.tls == NULL) {
+        update_reading(stream);
+        return true;
+    }
+    stream->is_connecting = stream->is_shaking_hands = true;
+    event_add(stream->read_event, NULL); /* it is the peer who speaks first */
     return true;
 }
 
@@ -456,7 +562,7 @@ bool stream_connect(struct stream *stream, const struct sockaddr *address, sockl
         *error = "out of memory";
         return false;
     }
-    stream->is_connecting = true;
+    stream->is_connecting = stream->is_outgoing = true;
     event_add(stream->write_event, NULL); /* an established connection is writable at once */
     return true;
 }
@@ -472,6 +578,8 @@ void stream_close(struct stream *stream)
     stream->read_event = stream->write_event = NULL;
     transport_close(&stream->transport);
     stream->is_connecting = stream->is_flush_blocked = stream->closes_when_flushed = false;
+    stream->is_shaking_hands = stream->failed_handshake = false;
+    stream->reads_when_writable = stream->flushes_when_readable = false;
     stream->paused = 0;
     stream->linger_reads = 0;
     list_remove(&stream->dirty);

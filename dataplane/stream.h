@@ -22,6 +22,7 @@
 struct event;
 struct event_base;
 struct stream;
+struct tls_thread;
 
 /* Why reading is paused. */
 enum stream_pause {
@@ -50,8 +51,10 @@ struct stream_loop {
     struct list dirty; /* streams with something to flush */
     struct list
         again; /* streams whose kept input must be looked at again without a new readiness event */
-    uint8_t *scratch; /* 2 * STREAM_READ_BYTES */
-    uint64_t now_ns;  /* taken once per turn */
+    uint8_t *scratch;       /* 2 * STREAM_READ_BYTES */
+    uint8_t *record;        /* where TLS gathers output */
+    uint64_t now_ns;        /* taken once per turn */
+    struct tls_thread *tls; /* what tls_stream.h goes by; NULL: everything is plain */
 };
 
 struct stream_handlers {
@@ -64,7 +67,7 @@ struct stream_handlers {
                        struct chunk *whole, size_t *need);
     /* Unsent bytes fell below the low water mark. */
     void (*on_drained)(struct stream *stream);
-    /* An outgoing connection is established (error NULL) or failed. */
+    /* An outgoing connection is established, TLS included (error NULL), or failed. */
     void (*on_connected)(struct stream *stream, const char *error);
     /* The peer closed, or the socket failed; reason is a word or two. The stream is closed already.
      */
@@ -75,8 +78,13 @@ struct stream {
     struct stream_loop *loop;
     const struct stream_handlers *handlers;
     struct transport transport;
-    bool is_connecting;
-    bool is_flush_blocked; /* the kernel is full: write readiness is armed */
+    bool is_connecting;    /* no bytes flow yet: TCP or TLS is at its handshake */
+    bool is_shaking_hands; /* TLS */
+    bool is_outgoing;
+    bool reads_when_writable;   /* TLS has to write before it can read on */
+    bool flushes_when_readable; /* TLS has to read before it can write on */
+    bool failed_handshake;      /* told to on_lost: TLS never came about */
+    bool is_flush_blocked;      /* the kernel is full: write readiness is armed */
     bool closes_when_flushed;
     uint8_t linger_reads; /* > 0: our end is closed, the peer's last bytes are being dropped */
     uint8_t paused;       /* set of enum stream_pause */
@@ -98,6 +106,9 @@ void stream_loop_fini(struct stream_loop *loop);
 /* A closed stream. */
 void stream_init(struct stream *stream, struct stream_loop *loop,
                  const struct stream_handlers *handlers);
+/* The next stream_adopt or stream_connect of this closed stream speaks TLS: on_input, on_connected
+ * and on_drained come after its handshake, for which the owner keeps the time. Takes tls over. */
+void stream_secure(struct stream *stream, struct tls_connection *tls);
 /* Takes over a connected, non-blocking socket and starts reading. */
 MUST_CHECK bool stream_adopt(struct stream *stream, int fd);
 /* Starts connecting. false: failed at once, *error is a constant text; on_connected is not called

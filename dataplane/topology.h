@@ -14,7 +14,9 @@
 struct topology_node {
     struct sockaddr_storage address;
     socklen_t address_length;
-    char name[64]; /* ip:port ([ip]:port for IPv6), as dialled: the metrics label */
+    char name[64]; /* ip:port ([ip]:port for IPv6), as dialled, or a host id: the metrics label */
+    char server_name[256]; /* whom its certificate must be for; empty: its address */
+    bool is_behind_sni;    /* the address is an SNI proxy's, which is asked for name */
 };
 
 /* One row of the cluster's own system.local or system.peers, reduced to what assignment and virtual

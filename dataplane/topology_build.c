@@ -103,6 +103,24 @@ static void format_uuid(struct cql_span uuid, char text[37])
     }
 }
 
+/* Under which name a host is dialled: behind an SNI proxy its id at the proxy's address, else its
+ * own address, with the name of the contact point that has led there, if one has. */
+static void settle_identity(struct topology_host *host, const struct topology_facts *facts)
+{
+    if (facts->endpoint.is_behind_sni) {
+        host->node = facts->endpoint;
+        for (size_t i = 0; i < facts->known_count; i++)
+            if (strcmp(facts->known[i].name, host->host_id) == 0)
+                host->node = facts->known[i];
+        memcpy(host->node.name, host->host_id, sizeof host->host_id);
+        return;
+    }
+    for (size_t i = 0; i < facts->known_count; i++)
+        if (strcmp(facts->known[i].name, host->node.name) == 0)
+            memcpy(host->node.server_name, facts->known[i].server_name,
+                   sizeof host->node.server_name);
+}
+
 /* Reads one row into *host; *why names what is missing when it cannot be used. datacenter receives
  * a borrowed span. */
 static bool read_host(const struct topology *topology, const struct topology_facts *facts,
@@ -127,8 +145,11 @@ static bool read_host(const struct topology *topology, const struct topology_fac
     host->local_row = is_local ? row : -1;
     host->peers_row = is_local ? -1 : row;
     *why = "address";
-    return is_local ? address_local(topology, facts, &host->node)
-                    : address_peer(topology, row, facts->port, &host->node);
+    if (!(is_local ? address_local(topology, facts, &host->node)
+                   : address_peer(topology, row, facts->port, &host->node)))
+        return false;
+    settle_identity(host, facts);
+    return true;
 }
 
 static void warn_skipped(const struct topology_facts *facts, int row, const struct cql_rows *peers,

@@ -11,7 +11,10 @@ struct topology_facts {
     uint8_t protocol_version;
     struct topology_node endpoint; /* the node the control connection is on, as dialled */
     int port;                      /* of every node */
-    bool is_assigned;              /* host assignment is on; off: endpoint only */
+    const struct topology_node
+        *known; /* nodes met before: discovered ones keep their server_name */
+    size_t known_count;
+    bool is_assigned; /* host assignment is on; off: endpoint only */
     size_t proxy_index, proxy_count;
     uint64_t seed; /* of the shuffle */
     struct cql_span local,

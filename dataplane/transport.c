@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dataplane/tls.h"
+
 /* Unacknowledged data for this long means the path is gone, even if no reset ever comes (tcp(7),
  * TCP_USER_TIMEOUT). */
 #define PATH_TIMEOUT_MS 30000
@@ -17,7 +19,14 @@ void transport_init(struct transport *transport)
     *transport = (struct transport){.fd = -1};
 }
 
-void transport_adopt(struct transport *transport, int fd)
+void transport_secure(struct transport *transport, struct tls_connection *tls)
+{
+    CHECK(!transport_is_open(transport));
+    tls_free(transport->tls);
+    transport->tls = tls;
+}
+
+bool transport_adopt(struct transport *transport, int fd)
 {
     int on = 1;
     unsigned int path_timeout = PATH_TIMEOUT_MS;
@@ -26,6 +35,10 @@ void transport_adopt(struct transport *transport, int fd)
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &path_timeout, sizeof path_timeout);
     transport->fd = fd;
+    if (transport->tls == NULL || tls_set_socket(transport->tls, fd))
+        return true;
+    transport_close(transport);
+    return false;
 }
 
 bool transport_connect(struct transport *transport, const struct sockaddr *address,
@@ -34,9 +47,13 @@ bool transport_connect(struct transport *transport, const struct sockaddr *addre
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         *error = strerror(errno);
+        transport_close(transport);
         return false;
     }
-    transport_adopt(transport, fd);
+    if (!transport_adopt(transport, fd)) {
+        *error = "out of memory";
+        return false;
+    }
     if (connect(fd, address, length) == 0 || errno == EINPROGRESS)
         return true;
     *error = strerror(errno);
@@ -54,6 +71,12 @@ const char *transport_connect_error(const struct transport *transport)
 
 void transport_close(struct transport *transport)
 {
+    if (transport->tls != NULL) {
+        if (transport->fd >= 0)
+            tls_say_goodbye(transport->tls);
+        tls_free(transport->tls);
+        transport->tls = NULL;
+    }
     if (transport->fd >= 0)
         close(transport->fd);
     transport->fd = -1;
@@ -61,7 +84,19 @@ void transport_close(struct transport *transport)
 
 void transport_end_writing(struct transport *transport)
 {
+    if (transport->tls != NULL)
+        tls_say_goodbye(transport->tls);
     shutdown(transport->fd, SHUT_WR);
+}
+
+ssize_t transport_handshake(struct transport *transport)
+{
+    return transport->tls == NULL ? 1 : tls_handshake(transport->tls);
+}
+
+bool transport_has_more(const struct transport *transport)
+{
+    return transport->tls != NULL && tls_has_more(transport->tls);
 }
 
 ssize_t transport_discard(struct transport *transport, void *to, size_t size)
@@ -77,11 +112,16 @@ ssize_t transport_discard(struct transport *transport, void *to, size_t size)
 
 ssize_t transport_read(struct transport *transport, void *to, size_t size)
 {
-    return transport_discard(transport, to, size);
+    return transport->tls == NULL ? transport_discard(transport, to, size)
+                                  : tls_read(transport->tls, to, size);
 }
 
-ssize_t transport_write(struct transport *transport, const struct iovec *parts, size_t count)
+ssize_t transport_write(struct transport *transport, const struct iovec *parts, size_t count,
+                        uint8_t *record)
 {
+    if (transport->tls != NULL)
+        return tls_write(transport->tls, parts, count, record);
+
     /* sendmsg() does not write to what it sends; its struct is shared with recvmsg(). */
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};
     ssize_t sent;
@@ -95,6 +135,5 @@ ssize_t transport_write(struct transport *transport, const struct iovec *parts, 
 
 const char *transport_error(const struct transport *transport)
 {
-    (void)transport;
-    return strerror(errno);
+    return transport->tls == NULL ? strerror(errno) : tls_error(transport->tls);
 }

@@ -20,14 +20,19 @@ enum transport_stop {
     TRANSPORT_FAILED = -3, /* transport_error says why */
 };
 
+struct tls_connection;
+
 struct transport {
-    int fd; /* -1: closed */
+    int fd;                     /* -1: closed */
+    struct tls_connection *tls; /* NULL: plain */
 };
 
 /* A closed transport. */
 void transport_init(struct transport *transport);
-/* Takes over a connected, non-blocking socket. */
-void transport_adopt(struct transport *transport, int fd);
+/* The socket this closed transport will have next speaks TLS; takes the connection over. */
+void transport_secure(struct transport *transport, struct tls_connection *tls);
+/* Takes over a connected, non-blocking socket. false: out of memory, it is closed. */
+MUST_CHECK bool transport_adopt(struct transport *transport, int fd);
 /* Starts connecting; done when the socket is writable. false: failed at once, *error is a text. */
 MUST_CHECK bool transport_connect(struct transport *transport, const struct sockaddr *address,
                                   socklen_t length, const char **error);
@@ -43,13 +48,19 @@ static inline bool transport_is_open(const struct transport *transport)
     return transport->fd >= 0;
 }
 
+/* Goes on with what must be agreed on before bytes flow, once connected. 1: complete, or an enum
+ * transport_stop. */
+ssize_t transport_handshake(struct transport *transport);
 /* Up to size bytes (size > 0); how many, or an enum transport_stop. */
 ssize_t transport_read(struct transport *transport, void *to, size_t size);
 /* Reads and forgets up to size bytes at to, whatever they are; how many, or an enum transport_stop.
  */
 ssize_t transport_discard(struct transport *transport, void *to, size_t size);
+/* Reading may go on although the socket is not readable: bytes have been decrypted already. */
+bool transport_has_more(const struct transport *transport);
 /* The parts in order, as far as they go; how many bytes, or an enum transport_stop. Fewer than
- * asked for means: wait until writable. */
-ssize_t transport_write(struct transport *transport, const struct iovec *parts, size_t count);
+ * asked for means: again when writable, with the same bytes in front. record: as tls_write. */
+ssize_t transport_write(struct transport *transport, const struct iovec *parts, size_t count,
+                        uint8_t *record);
 /* Why the last call failed; a constant text or one that lasts until the thread's next failure. */
 const char *transport_error(const struct transport *transport);

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
+#include "dataplane/tls_stream.h"
 #include "dataplane/worker.h"
 #include "proto/cql_request.h"
 #include "proto/cql_response.h"
@@ -158,8 +159,7 @@ static void try_next_node(struct upstream *upstream)
         upstream->node = candidate(upstream, upstream->attempt);
         upstream->metrics = metrics_node(worker->metrics, pool_of(upstream), upstream->node->name);
         upstream->state = UPSTREAM_CONNECTING;
-        if (stream_connect(&upstream->stream, (const struct sockaddr *)&upstream->node->address,
-                           upstream->node->address_length, &error)) {
+        if (tls_stream_connect(&upstream->stream, upstream->cluster, upstream->node, &error)) {
             bool has_more = upstream->attempt + 1 < candidate_count(upstream);
             uint64_t limit = worker_now(worker) + ATTEMPT_MS * NS_PER_MS;
             watch(upstream, has_more && limit < upstream->open_deadline_ns

@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "dataplane/session.h"
 #include "dataplane/supported.h"
+#include "dataplane/tls_context.h"
 
 #define TICK_MS   100
 #define SURVEY_NS NS_PER_S
@@ -249,6 +250,33 @@ void worker_switch_topology(struct worker *worker, struct topology *topology)
     mailbox_post(worker->mailbox, &switching->message);
 }
 
+struct tls_message {
+    struct mailbox_message message;
+    enum tls_side side;
+    struct tls_context *tls;
+};
+
+static void run_tls_message(struct mailbox_message *message, void *owner)
+{
+    struct tls_message *switching = CONTAINER_OF(message, struct tls_message, message);
+    struct worker *worker = owner;
+    tls_thread_switch(&worker->tls, switching->side, switching->tls);
+    tls_context_put(switching->tls);
+    free(switching);
+}
+
+void worker_switch_tls(struct worker *worker, enum tls_side side, struct tls_context *tls)
+{
+    struct tls_message *switching = malloc(sizeof *switching);
+    CHECK(switching != NULL);
+    *switching = (struct tls_message){
+        .message = {.run = run_tls_message},
+        .side = side,
+        .tls = tls_context_get(tls),
+    };
+    mailbox_post(worker->mailbox, &switching->message);
+}
+
 static void run_drain_message(struct mailbox_message *message, void *owner)
 {
     struct worker *worker = owner;
@@ -316,6 +344,10 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     dynbuf_init(&worker->reply, (size_t)16 * 1024 * 1024);
     dynbuf_init(&worker->id_uses, (size_t)4 * 1024 * 1024);
     worker->metrics = metrics_block_new();
+    tls_thread_init(&worker->tls, worker->metrics);
+    for (int i = 0; i < TLS_SIDE_COUNT; i++)
+        tls_thread_switch(&worker->tls, (enum tls_side)i, shared->tls[i]);
+    worker->loop.tls = &worker->tls;
     worker->snapshot = snapshot_get(snapshot);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         worker->topologies[i] = topology_get(topologies[i]);
@@ -364,6 +396,7 @@ void worker_fini(struct worker *worker)
     dynbuf_fini(&worker->reply);
     dynbuf_fini(&worker->id_uses);
     stream_loop_fini(&worker->loop);
+    tls_thread_fini(&worker->tls);
     if (worker->base != NULL)
         event_base_free(worker->base);
 }

@@ -15,6 +15,7 @@
 #include "dataplane/request.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/stream.h"
+#include "dataplane/tls_stream.h"
 #include "dataplane/topology.h"
 #include "dataplane/virtual.h"
 
@@ -25,6 +26,7 @@ struct worker_shared {
     const struct config *config;
     const struct virtual_hosts *virtual_hosts;
     struct prepared_registry *prepared;
+    struct tls_context *tls[TLS_SIDE_COUNT];   /* what new workers begin with; main thread */
     _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
     _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
     _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
@@ -44,6 +46,7 @@ struct worker {
     bool is_stopping;
 
     struct stream_loop loop;
+    struct tls_thread tls;
     struct list sessions;
     struct list watched; /* upstreams with a step that may time out or wait for a retry */
     struct list
@@ -79,6 +82,8 @@ void worker_fini(struct worker *worker);
 void worker_switch_snapshot(struct worker *worker, struct snapshot *snapshot,
                             void (*done)(void *context), void *context);
 void worker_switch_topology(struct worker *worker, struct topology *topology);
+/* New connections of that side use this context. */
+void worker_switch_tls(struct worker *worker, enum tls_side side, struct tls_context *tls);
 
 /* For sessions: makes sure the periodic tick runs. */
 void worker_keep_ticking(struct worker *worker);

@@ -68,9 +68,10 @@ def metrics_table(path):
             family[2].append(labels)
     lines = ["| Name | Type | Labels | Meaning |", "| --- | --- | --- | --- |"]
     for name, (kind, help_text, labels) in families.items():
-        key = labels[0].split("=")[0] if labels else ""
-        values = ", ".join(re.sub(r'^[^=]*="(.*)"$', r"\1", label) for label in labels)
-        shown = f"`{key}`: {values}" if labels else ""
+        values = {}
+        for key, value in re.findall(r'(\w+)="([^"]*)"', ",".join(labels)):
+            values.setdefault(key, {})[value] = None
+        shown = "; ".join(f"`{key}`: {', '.join(of_key)}" for key, of_key in values.items())
         lines.append(f"| `zdm_{name}` | {kind} | {cell(shown)} | {cell(help_text)} |")
     return "\n".join(lines)
 

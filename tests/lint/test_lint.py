@@ -21,19 +21,20 @@ FOLDERS_ALLOWED = {
 
 # Functions from values to values, and what they are made of: no sockets, no event loop.
 DATAPLANE_CORE = {
-    "assign", "classify", "cluster_id", "cluster_settings", "config", "control_body", "functions",
-    "functions_names", "functions_prepared", "merge", "metrics", "prepared", "route", "snapshot", "supported", "text_list", "topology", "topology_build", "virtual", "virtual_bind", "virtual_hosts", "virtual_parse",
-    "virtual_row",
+    "assign", "classify", "cluster_id", "cluster_settings", "config", "config_tls", "control_body",
+    "functions", "functions_names", "functions_prepared", "merge", "metrics", "prepared", "route", "snapshot",
+    "supported", "text_list", "tls_side", "topology", "topology_build", "virtual", "virtual_bind",
+    "virtual_hosts", "virtual_parse", "virtual_row",
 }  # fmt: skip
 
 # Third-party headers and the only files (by pattern) that may include them.
 HEADER_HOMES = {
     "event2/": r"common/(link|mailbox)\.|controlplane/publisher\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
-    "openssl/": r"proto/ctl_codec|dataplane/(tls|agent|function_source|virtual|virtual_\w+|prepared)\.|controlplane/(store|auth)\.|tests/",
+    "openssl/": r"proto/ctl_codec|dataplane/(tls(_context)?|agent|function_source|virtual(_\w+)?|prepared)\.|controlplane/(store|auth)\.|tests/",
     "sqlite3.h": r"controlplane/store\.c$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",
     "jsmn.h": r"common/json\.c$",
-    "curl/": r"controlplane/ctl/|dataplane/bundle\.|tests/",
+    "curl/": r"controlplane/ctl/|dataplane/bundle_fetch\.|tests/",
     "zip.h": r"dataplane/bundle\.|tests/",
     "yaml.h": r"common/yaml_settings\.|dataplane/config_\w+\.|tests/",
     "lz4.h": r"proto/cql_(compression|segment)\.|tests/",
