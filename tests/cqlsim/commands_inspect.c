@@ -23,6 +23,21 @@ static void print_versions(const struct server *server, struct dynbuf *out)
                       server->by_compression[i]);
 }
 
+static void print_tls(const struct server *server, struct dynbuf *out)
+{
+    dynbuf_append_text(out, "}, \"tls\": {");
+    if (server->tls == NULL)
+        return;
+    const struct tls_counts *counts = tls_counts(server->tls);
+    dynbuf_printf(out,
+                  "\"handshakes\": %" PRIu64 ", \"resumed\": %" PRIu64 ", \"failed\": %" PRIu64
+                  ", \"protocol\": \"%s\", \"server_name\": ",
+                  counts->handshakes, counts->resumed, counts->failed, counts->protocol);
+    type_print_json_text(out, bytes_text(counts->server_name));
+    dynbuf_append_text(out, ", \"client_subject\": ");
+    type_print_json_text(out, bytes_text(counts->client_subject));
+}
+
 void command_stats(struct server *server, struct words *words, struct dynbuf *out)
 {
     (void)words;
@@ -44,6 +59,7 @@ void command_stats(struct server *server, struct words *words, struct dynbuf *ou
         separator = ", ";
     }
     print_versions(server, out);
+    print_tls(server, out);
     dynbuf_append_text(out, "}, \"statements\": {");
     for (unsigned i = 0; i < CLASS_LIMIT; i++)
         dynbuf_printf(out, "%s\"%s\": %" PRIu64, i > 0 ? ", " : "", execute_class_name(i),

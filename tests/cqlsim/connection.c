@@ -63,6 +63,7 @@ void connection_free(struct connection *connection)
     list_remove(&connection->doomed);
     event_free(connection->readable);
     event_free(connection->writable);
+    tls_session_close(connection->tls);
     close(connection->fd);
     dynbuf_fini(&connection->in);
     dynbuf_fini(&connection->envelopes);
@@ -72,13 +73,49 @@ void connection_free(struct connection *connection)
     free(connection);
 }
 
+/* Bytes, 0 at the end, -1 for nothing now, -2 for a connection that has failed. */
+static ssize_t receive(struct connection *connection, void *data, size_t length)
+{
+    bool wants_write = false;
+    ssize_t count;
+    if (connection->tls == NULL) {
+        count = recv(connection->fd, data, length, 0);
+        return count >= 0 ? count : errno == EAGAIN || errno == EINTR ? TLS_AGAIN : TLS_FAILED;
+    }
+    count = tls_read(connection->tls, data, length, &wants_write);
+    if (count == TLS_AGAIN && wants_write)
+        event_add(connection->writable, NULL);
+    return count;
+}
+
+static ssize_t transmit(struct connection *connection, const void *data, size_t length)
+{
+    bool wants_write = true;
+    ssize_t count;
+    if (connection->tls == NULL) {
+        do
+            count = send(connection->fd, data, length, MSG_NOSIGNAL);
+        while (count < 0 && errno == EINTR);
+        count = count >= 0 ? count : errno == EAGAIN ? TLS_AGAIN : TLS_FAILED;
+    } else {
+        count = tls_write(connection->tls, data, length, &wants_write);
+    }
+    if (count == TLS_AGAIN && wants_write)
+        event_add(connection->writable, NULL);
+    return count;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *argument)
 {
+    (void)fd;
     (void)what;
     struct connection *connection = argument;
     static uint8_t buffer[READ_BYTES];
-    ssize_t count = recv(fd, buffer, sizeof buffer, 0);
-    if (count < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t count = receive(connection, buffer, sizeof buffer);
+    /* What a TLS write waited for may have come. */
+    if (connection->tls != NULL && connection->wire.length > 0)
+        connection_mark_dirty(connection);
+    if (count == TLS_AGAIN)
         return;
     if (count <= 0 || !dynbuf_append(&connection->in, buffer, (size_t)count)) {
         connection_doom(connection);
@@ -101,6 +138,8 @@ void connection_open(struct server *server, const struct node *node, int fd)
     connection->server = server;
     connection->at = node;
     connection->fd = fd;
+    if (server->tls != NULL)
+        connection->tls = tls_session_open(server->tls, fd);
     list_init(&connection->dirty);
     list_init(&connection->doomed);
     list_init(&connection->deferred);
@@ -145,15 +184,11 @@ void connection_pause(struct connection *connection)
 static bool send_some(struct connection *connection)
 {
     struct dynbuf *wire = &connection->wire;
-    ssize_t count = send(connection->fd, wire->data + connection->sent,
-                         wire->length - connection->sent, MSG_NOSIGNAL);
-    if (count < 0 && errno == EINTR)
-        return true;
-    if (count < 0 && errno == EAGAIN) {
-        event_add(connection->writable, NULL);
+    ssize_t count =
+        transmit(connection, wire->data + connection->sent, wire->length - connection->sent);
+    if (count == TLS_AGAIN)
         return false;
-    }
-    if (count < 0) {
+    if (count <= 0) {
         connection_doom(connection);
         return false;
     }

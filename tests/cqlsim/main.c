@@ -26,6 +26,11 @@ static const char help[] =
     "3,4,5)\n"
     "  --compression LIST           lz4, snappy or none (lz4,snappy)\n"
     "  --auth USER:PASSWORD         ask for a password; may be given several times\n"
+    "  --tls-cert FILE              PEM chain to serve TLS with, instead of plain TCP\n"
+    "  --tls-key FILE               its key\n"
+    "  --tls-ca FILE                ask clients for certificates of these authorities\n"
+    "  --tls-require-client-auth    .. and refuse clients without one\n"
+    "  --tls-version V              nothing but 1.1, 1.2 or 1.3 (1.2 and later)\n"
     "  --peer ADDRESS[,HOST-ID]     a node that is only listed in system.peers, not served\n"
     "  --control PATH               unix socket that takes fault commands (see README.md)\n"
     "  --seed-file FILE             CQL statements to run before serving\n"
@@ -41,6 +46,15 @@ struct arguments {
     size_t rack_count;
     const char *datacenters[CLUSTER_MAX_NODES];
     size_t datacenter_count;
+    struct tls_options tls;
+};
+
+enum {
+    OPTION_TLS_CERT = 0x100,
+    OPTION_TLS_KEY,
+    OPTION_TLS_CA,
+    OPTION_TLS_REQUIRE,
+    OPTION_TLS_VERSION,
 };
 
 static bool usage_error(const char *option, const char *value, const char *wanted)
@@ -186,6 +200,11 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         {"versions", required_argument, NULL, 'o'},
         {"compression", required_argument, NULL, 'z'},
         {"auth", required_argument, NULL, 'a'},
+        {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
+        {"tls-key", required_argument, NULL, OPTION_TLS_KEY},
+        {"tls-ca", required_argument, NULL, OPTION_TLS_CA},
+        {"tls-require-client-auth", no_argument, NULL, OPTION_TLS_REQUIRE},
+        {"tls-version", required_argument, NULL, OPTION_TLS_VERSION},
         {"peer", required_argument, NULL, 'e'},
         {"control", required_argument, NULL, 'c'},
         {"seed-file", required_argument, NULL, 's'},
@@ -234,6 +253,21 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         case 'a':
             ok = add_user(server, optarg);
             break;
+        case OPTION_TLS_CERT:
+            arguments->tls.certificate = optarg;
+            break;
+        case OPTION_TLS_KEY:
+            arguments->tls.key = optarg;
+            break;
+        case OPTION_TLS_CA:
+            arguments->tls.authorities = optarg;
+            break;
+        case OPTION_TLS_REQUIRE:
+            arguments->tls.require_client = true;
+            break;
+        case OPTION_TLS_VERSION:
+            arguments->tls.version = optarg;
+            break;
         case 'c':
             arguments->control = optarg;
             break;
@@ -258,6 +292,15 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
     }
     if (optind < argc || !served) {
         fputs("cqlsim: at least one --listen is needed, and nothing but options; see --help\n",
+              stderr);
+        return 2;
+    }
+    const struct tls_options *tls = &arguments->tls;
+    if ((tls->certificate == NULL) != (tls->key == NULL) ||
+        (tls->certificate == NULL && tls->authorities != NULL) ||
+        (tls->authorities == NULL && tls->require_client)) {
+        fputs("cqlsim: --tls-cert and --tls-key go together, --tls-ca goes with them, and "
+              "--tls-require-client-auth with that\n",
               stderr);
         return 2;
     }
@@ -343,6 +386,11 @@ static bool serve(struct server *server, const struct arguments *arguments)
     if (arguments->seed != NULL && !run_seed(&server->engine, arguments->seed, &failure)) {
         LOG_ERROR("seed_failed", "file=%s reason=\"%s\"", arguments->seed, failure.message);
         return false;
+    }
+    if (arguments->tls.certificate != NULL) {
+        server->tls = tls_open(&arguments->tls);
+        if (server->tls == NULL)
+            return false;
     }
     server->base = event_base_new();
     CHECK(server->base != NULL);

@@ -130,6 +130,8 @@ void server_close(struct server *server)
     prepared_clear(&server->prepared);
     arena_fini(&server->scratch);
     arena_fini(&server->names);
+    tls_close(server->tls);
+    server->tls = NULL;
 }
 
 void server_broadcast(struct server *server, unsigned mask, const struct dynbuf *body)

@@ -8,6 +8,7 @@
 #include "faults.h"
 #include "last_request.h"
 #include "prepared.h"
+#include "tls.h"
 #include "wire.h"
 
 #define SERVER_MAX_USERS    8
@@ -34,6 +35,7 @@ struct connection {
     struct server *server;
     const struct node *at;
     int fd;
+    struct tls_session *tls; /* NULL: plain TCP */
     struct event *readable;
     struct event *writable;
     struct dynbuf in;
@@ -65,6 +67,7 @@ struct server {
     struct engine engine;
     struct listener listeners[CLUSTER_MAX_NODES];
     bool muted[CLUSTER_MAX_NODES]; /* by index: accepts, but never reads or writes */
+    struct tls *tls;               /* NULL: plain TCP */
     struct arena names;            /* of nodes added while we run */
     size_t listener_count;
     struct list connections;
