@@ -1,25 +1,19 @@
-/* The settings-table engine. Runs once at start, before threads exist; it must never put a secret
- * into a message, and never stop a start because of a variable it does not know. */
+/* The settings-table engine: texts to values, and values to what --check-config and --help show.
+ * Runs once at start, before threads exist; it must never put a secret into a message. */
 #include "common/conftab.h"
 
 #include <limits.h>
+#include <locale.h>
+#include <math.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/log.h"
 
-#define NAME_MAX_BYTES  64
 #define VALUE_MAX_SHOWN 128
+#define VALUE_MAX_BYTES (1 << 20)
 
 static const char *const level_texts[] = {"DEBUG", "INFO", "WARN", "ERROR"};
-
-const char *conftab_find(char *const *environment, const char *name)
-{
-    size_t length = strlen(name);
-    for (; *environment != NULL; environment++)
-        if (strncmp(*environment, name, length) == 0 && (*environment)[length] == '=')
-            return *environment + length + 1;
-    return NULL;
-}
 
 static int digit_value(char character)
 {
@@ -84,11 +78,59 @@ bool conftab_parse_bool(const char *text, bool *value)
     return false;
 }
 
+bool conftab_parse_double(const char *text, double *value)
+{
+    /* strtod also takes hexadecimal, nan, inf, leading blanks and the locale's decimal point. */
+    if (text[strspn(text, "0123456789+-.eE")] != '\0' || strpbrk(text, "0123456789") == NULL)
+        return false;
+    char *end;
+    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    CHECK(plain != (locale_t)0);
+    double number = strtod_l(text, &end, plain);
+    freelocale(plain);
+    if (*end != '\0' || !isfinite(number))
+        return false;
+    *value = number;
+    return true;
+}
+
+/* `A and B`, or `A, B and C`. */
+static void describe_words(const char *const *words, size_t count, struct dynbuf *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            dynbuf_append_text(out, i + 1 == count ? " and " : ", ");
+        dynbuf_append_text(out, words[i]);
+    }
+}
+
+static size_t choice_count(const struct conftab_setting *setting)
+{
+    size_t count = 0;
+    while (count < CONFTAB_CHOICES_MAX && setting->choices[count] != NULL)
+        count++;
+    return count;
+}
+
 static void describe_allowed(const struct conftab_setting *setting, struct dynbuf *out)
 {
     switch (setting->type) {
     case CONFTAB_INT:
         dynbuf_printf(out, "an integer from %d to %d", setting->minimum, setting->maximum);
+        break;
+    case CONFTAB_DOUBLE:
+        dynbuf_printf(out, "a number from %d to %d", setting->minimum, setting->maximum);
+        break;
+    case CONFTAB_NUMBERS:
+        dynbuf_printf(out, "1 to %d rising numbers above 0, separated by commas",
+                      CONFTAB_NUMBERS_MAX);
+        break;
+    case CONFTAB_CHOICE:
+        dynbuf_append_text(out, "one of ");
+        describe_words(setting->choices, choice_count(setting), out);
+        break;
+    case CONFTAB_INERT:
+        dynbuf_append_text(out, "an integer");
         break;
     case CONFTAB_BOOL:
         dynbuf_append_text(out, "true or false");
@@ -120,6 +162,71 @@ static bool store_int(void *field, const char *text, int minimum, int maximum)
     return true;
 }
 
+static bool store_double(const struct conftab_setting *setting, void *field, const char *text)
+{
+    double value;
+    if (!conftab_parse_double(text, &value) || value < setting->minimum || value > setting->maximum)
+        return false;
+    *(double *)field = value;
+    return true;
+}
+
+static bool store_choice(const struct conftab_setting *setting, void *field, const char *text)
+{
+    for (size_t i = 0; i < choice_count(setting); i++) {
+        if (strcasecmp(text, setting->choices[i]) == 0) {
+            *(int *)field = (int)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The text without blanks at its ends, in scratch. */
+static const char *trimmed(const char *text, size_t length, struct dynbuf *scratch)
+{
+    while (length > 0 && (text[length - 1] == ' ' || text[length - 1] == '\t'))
+        length--;
+    while (length > 0 && (*text == ' ' || *text == '\t')) {
+        text++;
+        length--;
+    }
+    dynbuf_reset(scratch);
+    dynbuf_append(scratch, text, length);
+    return dynbuf_text(scratch);
+}
+
+/* What is wrong with a list of numbers, in one part of a sentence; NULL: nothing. scratch holds the
+ * item. */
+static const char *parse_numbers(const char *text, struct conftab_numbers *numbers,
+                                 struct dynbuf *scratch)
+{
+    double last = 0;
+    numbers->count = 0;
+    for (;;) {
+        size_t length = strcspn(text, ",");
+        double value;
+        if (!conftab_parse_double(trimmed(text, length, scratch), &value))
+            return "is not a number";
+        if (numbers->count == CONFTAB_NUMBERS_MAX)
+            return "is one too many";
+        if (value <= 0)
+            return "is not above 0";
+        if (value <= last)
+            return "is not above the one before";
+        last = numbers->values[numbers->count++] = value;
+        if (text[length] == '\0')
+            return NULL;
+        text += length + 1;
+    }
+}
+
+static bool store_inert(const char *text)
+{
+    long long ignored;
+    return conftab_parse_int(text, &ignored);
+}
+
 static bool store(const struct conftab_setting *setting, void *fields, const char *text)
 {
     void *field = field_of(fields, setting);
@@ -130,6 +237,19 @@ static bool store(const struct conftab_setting *setting, void *fields, const cha
         return conftab_parse_bool(text, field);
     case CONFTAB_LOG_LEVEL:
         return log_level_parse(text, field);
+    case CONFTAB_DOUBLE:
+        return store_double(setting, field, text);
+    case CONFTAB_CHOICE:
+        return store_choice(setting, field, text);
+    case CONFTAB_INERT:
+        return store_inert(text);
+    case CONFTAB_NUMBERS: {
+        struct dynbuf scratch;
+        dynbuf_init(&scratch, VALUE_MAX_BYTES);
+        bool is_good = parse_numbers(text, field, &scratch) == NULL && !scratch.failed;
+        dynbuf_fini(&scratch);
+        return is_good;
+    }
     case CONFTAB_TEXT_NONEMPTY:
         if (text[0] == '\0')
             return false;
@@ -139,35 +259,113 @@ static bool store(const struct conftab_setting *setting, void *fields, const cha
         break;
     }
     char **copy = field;
+    free(*copy);
     *copy = strdup(text);
     CHECK(*copy != NULL);
     return true;
 }
 
+/* The value of ours that a value under the alias stands for; NULL: not one of its words. */
+static const char *translate(const struct conftab_setting *setting, const char *text,
+                             struct dynbuf *scratch)
+{
+    if (setting->alias_empty != NULL && text[0] == '\0')
+        return setting->alias_empty;
+    if (setting->alias_words[0].word == NULL)
+        return text;
+    text = trimmed(text, strlen(text), scratch);
+    for (size_t i = 0; i < ARRAY_COUNT(setting->alias_words); i++)
+        if (setting->alias_words[i].word != NULL &&
+            strcasecmp(text, setting->alias_words[i].word) == 0)
+            return setting->alias_words[i].value;
+    return NULL;
+}
+
+static bool has_words(const struct conftab_setting *setting, const struct conftab_given *given)
+{
+    return setting->type == CONFTAB_CHOICE ||
+           (given->is_alias && setting->alias_words[0].word != NULL);
+}
+
+static void refuse(const struct conftab *table, const struct conftab_setting *setting,
+                   const struct conftab_given *given, struct dynbuf *error)
+{
+    char quoted[VALUE_MAX_SHOWN];
+    const char *value = setting->type == CONFTAB_SECRET
+                            ? "***"
+                            : log_quote(quoted, sizeof quoted, given->text, strlen(given->text));
+    if (has_words(setting, given)) {
+        const char *words[ARRAY_COUNT(setting->alias_words)] = {setting->alias_words[0].word,
+                                                                setting->alias_words[1].word};
+        bool is_choice = setting->type == CONFTAB_CHOICE;
+        dynbuf_append_text(error, "invalid value for ");
+        conftab_name(table, setting, given, error);
+        dynbuf_append_text(error, "; possible values are: ");
+        describe_words(is_choice ? setting->choices : words,
+                       is_choice ? choice_count(setting) : ARRAY_COUNT(words), error);
+        dynbuf_printf(error, " (it is %s)", value);
+        return;
+    }
+    conftab_name(table, setting, given, error);
+    dynbuf_printf(error, "=%s is not allowed: ", value);
+    if (setting->type == CONFTAB_NUMBERS) {
+        struct conftab_numbers numbers;
+        struct dynbuf item;
+        dynbuf_init(&item, VALUE_MAX_BYTES);
+        const char *wrong = parse_numbers(given->text, &numbers, &item);
+        log_quote(quoted, sizeof quoted, dynbuf_text(&item), item.length);
+        dynbuf_printf(error, "%s %s; ", quoted, wrong == NULL ? "is too long" : wrong);
+        dynbuf_fini(&item);
+    }
+    dynbuf_append_text(error, "it must be ");
+    describe_allowed(setting, error);
+}
+
+bool conftab_store(const struct conftab *table, const struct conftab_setting *setting,
+                   const struct conftab_given *given, void *fields, struct dynbuf *error)
+{
+    if (given->text == NULL) {
+        dynbuf_printf(error, "%s is not set: it is required (", setting->name);
+        describe_allowed(setting, error);
+        dynbuf_append_text(error, ")");
+        return false;
+    }
+    struct dynbuf scratch;
+    dynbuf_init(&scratch, VALUE_MAX_BYTES);
+    const char *text = given->text;
+    if (given->is_alias && given->source != CONFTAB_FROM_DEFAULT)
+        text = translate(setting, text, &scratch);
+    if (given->is_alias && (setting->type == CONFTAB_LOG_LEVEL || setting->type == CONFTAB_CHOICE))
+        text = trimmed(text, strlen(text), &scratch);
+    /* Where an alias may be empty, so may the field. */
+    bool is_good = text != NULL && !scratch.failed;
+    if (is_good && given->is_alias && setting->type == CONFTAB_TEXT_NONEMPTY && text[0] == '\0' &&
+        (setting->alias_empty != NULL || given->source == CONFTAB_FROM_DEFAULT)) {
+        char **field = field_of(fields, setting);
+        free(*field);
+        *field = calloc(1, 1);
+        CHECK(*field != NULL);
+    } else if (is_good) {
+        is_good = store(setting, fields, text);
+    }
+    dynbuf_fini(&scratch);
+    CHECK(is_good || given->source != CONFTAB_FROM_DEFAULT);
+    if (!is_good)
+        refuse(table, setting, given, error);
+    return is_good;
+}
+
 bool conftab_load(const struct conftab *table, void *fields, char *const *environment,
                   struct dynbuf *error)
 {
-    for (size_t i = 0; i < table->count; i++) {
-        const struct conftab_setting *setting = &table->settings[i];
-        const char *text = conftab_find(environment, setting->name);
-        if (text == NULL && setting->fallback == NULL) {
-            dynbuf_printf(error, "%s is not set: it is required (", setting->name);
-            describe_allowed(setting, error);
-            dynbuf_append_text(error, ")");
-            return false;
-        }
-        if (text == NULL) {
-            CHECK(store(setting, fields, setting->fallback));
-        } else if (!store(setting, fields, text)) {
-            char quoted[VALUE_MAX_SHOWN];
-            bool secret = setting->type == CONFTAB_SECRET;
-            dynbuf_printf(error, "%s=%s is not allowed: it must be ", setting->name,
-                          secret ? "***" : log_quote(quoted, sizeof quoted, text, strlen(text)));
-            describe_allowed(setting, error);
-            return false;
-        }
-    }
-    return true;
+    struct conftab_inputs inputs = {.environment = environment};
+    struct conftab_given *given = calloc(table->count, sizeof *given);
+    CHECK(given != NULL);
+    bool is_good = conftab_resolve(table, &inputs, given, error);
+    for (size_t i = 0; is_good && i < table->count; i++)
+        is_good = conftab_store(table, &table->settings[i], &given[i], fields, error);
+    free(given);
+    return is_good;
 }
 
 static bool holds_text(const struct conftab_setting *setting)
@@ -190,93 +388,6 @@ void conftab_fini(const struct conftab *table, void *fields)
     }
 }
 
-/* Levenshtein distance; both names are at most NAME_MAX_BYTES long. */
-static size_t edit_distance(const char *left, const char *right)
-{
-    size_t row[NAME_MAX_BYTES + 1];
-    size_t width = strlen(right);
-    for (size_t j = 0; j <= width; j++)
-        row[j] = j;
-    for (size_t i = 0; left[i] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < width; j++) {
-            size_t replaced = diagonal + (left[i] != right[j]);
-            size_t inserted = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
-            diagonal = row[j + 1];
-            row[j + 1] = replaced < inserted ? replaced : inserted;
-        }
-    }
-    return row[width];
-}
-
-static bool has_prefix_of(const char *name, const char *const *prefixes)
-{
-    for (; prefixes != NULL && *prefixes != NULL; prefixes++)
-        if (strncmp(name, *prefixes, strlen(*prefixes)) == 0)
-            return true;
-    return false;
-}
-
-/* Kubernetes gives every container the variables of the services of its namespace, and a service
- * may well be called "target" or "proxy". */
-static bool is_service_variable(const char *name, const char *value)
-{
-    return strstr(name, "_SERVICE_HOST") != NULL || strstr(name, "_SERVICE_PORT") != NULL ||
-           strstr(name, "_TCP_") != NULL || strncmp(value, "tcp://", 6) == 0 ||
-           strncmp(value, "udp://", 6) == 0;
-}
-
-/* A slip in a name no prefix vouches for, such as LOG_LEVL. Short names are too near to everything.
- */
-static bool is_near_miss(const char *name, size_t distance)
-{
-    return distance <= 2 && strlen(name) >= 7;
-}
-
-void conftab_unknown(const struct conftab *table, char *const *environment,
-                     void (*warn)(void *context, const char *name, const char *nearest),
-                     void *context)
-{
-    for (; *environment != NULL; environment++) {
-        const char *equals = strchr(*environment, '=');
-        size_t length = equals == NULL ? 0 : (size_t)(equals - *environment);
-        if (length == 0 || length > NAME_MAX_BYTES)
-            continue;
-        char name[NAME_MAX_BYTES + 1];
-        memcpy(name, *environment, length);
-        name[length] = '\0';
-        const char *nearest = NULL;
-        size_t shortest = SIZE_MAX;
-        for (size_t i = 0; i < table->count && shortest > 0; i++) {
-            CHECK(strlen(table->settings[i].name) <= NAME_MAX_BYTES);
-            size_t distance = edit_distance(name, table->settings[i].name);
-            if (distance < shortest) {
-                shortest = distance;
-                nearest = table->settings[i].name;
-            }
-        }
-        if (shortest == 0 || has_prefix_of(name, table->foreign) ||
-            is_service_variable(name, equals + 1))
-            continue;
-        if (has_prefix_of(name, table->prefixes) || is_near_miss(name, shortest))
-            warn(context, name, nearest);
-    }
-}
-
-static void log_unknown(void *context, const char *name, const char *nearest)
-{
-    (void)context;
-    char quoted[NAME_MAX_BYTES * 4 + 8];
-    LOG_WARN("unknown_setting", "name=%s nearest=%s",
-             log_quote(quoted, sizeof quoted, name, strlen(name)), nearest == NULL ? "" : nearest);
-}
-
-void conftab_log_unknown(const struct conftab *table, char *const *environment)
-{
-    conftab_unknown(table, environment, log_unknown, NULL);
-}
-
 /* Keeps a value on its own line whatever it holds. */
 static void print_text(struct dynbuf *out, const char *text)
 {
@@ -289,34 +400,93 @@ static void print_text(struct dynbuf *out, const char *text)
     }
 }
 
-void conftab_print(const struct conftab *table, const void *fields, char *const *environment,
-                   struct dynbuf *out)
+static void print_value(const struct conftab_setting *setting, const void *field,
+                        const struct conftab_given *given, struct dynbuf *out)
+{
+    switch (setting->type) {
+    case CONFTAB_INT:
+        dynbuf_printf(out, "%d", *(const int *)field);
+        break;
+    case CONFTAB_BOOL:
+        dynbuf_append_text(out, *(const bool *)field ? "true" : "false");
+        break;
+    case CONFTAB_LOG_LEVEL:
+        dynbuf_append_text(out, level_texts[*(const enum log_level *)field]);
+        break;
+    case CONFTAB_SECRET:
+        dynbuf_append_text(out, (*(char *const *)field)[0] == '\0' ? "" : "***");
+        break;
+    case CONFTAB_DOUBLE:
+        dynbuf_printf(out, "%.15g", *(const double *)field);
+        break;
+    case CONFTAB_NUMBERS: {
+        const struct conftab_numbers *numbers = field;
+        for (size_t i = 0; i < numbers->count; i++)
+            dynbuf_printf(out, "%s%.15g", i == 0 ? "" : ",", numbers->values[i]);
+        break;
+    }
+    case CONFTAB_CHOICE:
+        dynbuf_append_text(out, setting->choices[*(const int *)field]);
+        break;
+    case CONFTAB_INERT:
+        print_text(out, given->text);
+        break;
+    case CONFTAB_TEXT:
+    case CONFTAB_TEXT_NONEMPTY:
+        print_text(out, *(char *const *)field);
+        break;
+    }
+}
+
+static void print_source(const struct conftab *table, const struct conftab_setting *setting,
+                         const struct conftab_given *given, struct dynbuf *out)
+{
+    static const char *const names[] = {
+        [CONFTAB_FROM_DEFAULT] = "default",
+        [CONFTAB_FROM_FILE] = "file",
+        [CONFTAB_FROM_ENVIRONMENT] = "environment",
+        [CONFTAB_FROM_COMMAND_LINE] = "command line",
+    };
+    dynbuf_printf(out, "  # %s", names[given->source]);
+    if (given->source == CONFTAB_FROM_FILE) {
+        dynbuf_append_text(out, " (");
+        conftab_name(table, setting, given, out);
+        dynbuf_printf(out, ", line %u)", given->line);
+    } else if (given->is_alias && given->source == CONFTAB_FROM_DEFAULT) {
+        dynbuf_printf(out, " (of the %s settings)", table->alias_prefix);
+    } else if (given->is_alias) {
+        dynbuf_append_text(out, " (");
+        conftab_name(table, setting, given, out);
+        dynbuf_append_text(out, ")");
+    }
+    if (setting->type == CONFTAB_INERT)
+        dynbuf_append_text(out, ", without effect here");
+    dynbuf_append_text(out, "\n");
+}
+
+void conftab_print_given(const struct conftab *table, const void *fields,
+                         const struct conftab_given *given, struct dynbuf *out)
 {
     for (size_t i = 0; i < table->count; i++) {
         const struct conftab_setting *setting = &table->settings[i];
-        const void *field = (const char *)fields + setting->offset;
         dynbuf_printf(out, "%s=", setting->name);
-        switch (setting->type) {
-        case CONFTAB_INT:
-            dynbuf_printf(out, "%d", *(const int *)field);
-            break;
-        case CONFTAB_BOOL:
-            dynbuf_append_text(out, *(const bool *)field ? "true" : "false");
-            break;
-        case CONFTAB_LOG_LEVEL:
-            dynbuf_append_text(out, level_texts[*(const enum log_level *)field]);
-            break;
-        case CONFTAB_SECRET:
-            dynbuf_append_text(out, (*(char *const *)field)[0] == '\0' ? "" : "***");
-            break;
-        case CONFTAB_TEXT:
-        case CONFTAB_TEXT_NONEMPTY:
-            print_text(out, *(char *const *)field);
-            break;
-        }
-        bool is_set = conftab_find(environment, setting->name) != NULL;
-        dynbuf_append_text(out, is_set ? "  # environment\n" : "  # default\n");
+        print_value(setting, (const char *)fields + setting->offset, &given[i], out);
+        print_source(table, setting, &given[i], out);
     }
+}
+
+void conftab_print(const struct conftab *table, const void *fields, char *const *environment,
+                   struct dynbuf *out)
+{
+    struct conftab_inputs inputs = {.environment = environment};
+    struct conftab_given *given = calloc(table->count, sizeof *given);
+    struct dynbuf error;
+    CHECK(given != NULL);
+    dynbuf_init(&error, 1024);
+    CHECK(conftab_resolve(table, &inputs, given, &error));
+    conftab_print_given(table, fields, given, out);
+    dynbuf_fini(&error);
+    free(given);
 }
 
 void conftab_help(const struct conftab *table, struct dynbuf *out)
@@ -328,6 +498,8 @@ void conftab_help(const struct conftab *table, struct dynbuf *out)
             dynbuf_append_text(out, " (required)");
         else
             dynbuf_printf(out, "=%s", setting->fallback);
+        if (setting->alias != NULL && setting->type != CONFTAB_INERT)
+            dynbuf_printf(out, "  or %s%s", table->alias_prefix, setting->alias);
         dynbuf_printf(out, "\n      %s\n      (", setting->meaning);
         describe_allowed(setting, out);
         dynbuf_append_text(out, ")\n");

@@ -1,189 +1,220 @@
-/* The settings of cloudgate-proxy: expands config.def into the table the engine works on, and
- * checks what spans several settings. Runs once, on the main thread, before anything else; it opens
- * nothing and resolves no names. */
+/* The settings of cloudgate-proxy: expands config.def into the table the engine works on, and reads
+ * them in the order zdm-proxy does, so that of several faults the same one is named. Runs once, on
+ * the main thread, before anything else; it opens nothing and resolves no names. */
 #include "dataplane/config.h"
 
-#include <arpa/inet.h>
 #include <string.h>
 
-#include "common/conftab.h"
+#include "dataplane/config_checks.h"
 #include "dataplane/config_tls.h"
 
 static const struct conftab_setting settings[] = {
-#define SETTING_INT(environment, field, fallback, minimum, maximum, meaning)                       \
-    CONFTAB_ROW_INT(struct config, environment, field, fallback, minimum, maximum, meaning)
-#define SETTING_BOOL(environment, field, fallback, meaning)                                        \
-    CONFTAB_ROW_BOOL(struct config, environment, field, fallback, meaning)
-#define SETTING_TEXT(environment, field, fallback, meaning)                                        \
-    CONFTAB_ROW_TEXT(struct config, environment, field, fallback, meaning)
-#define SETTING_TEXT_NONEMPTY(environment, field, fallback, meaning)                               \
-    CONFTAB_ROW_TEXT_NONEMPTY(struct config, environment, field, fallback, meaning)
-#define SETTING_REQUIRED(environment, field, meaning)                                              \
-    CONFTAB_ROW_REQUIRED(struct config, environment, field, meaning)
-#define SETTING_SECRET(environment, field, meaning)                                                \
-    CONFTAB_ROW_SECRET(struct config, environment, field, meaning)
-#define SETTING_LOG_LEVEL(environment, field, fallback, meaning)                                   \
-    CONFTAB_ROW_LOG_LEVEL(struct config, environment, field, fallback, meaning)
+#define SETTING_INT(...)           CONFTAB_ROW_INT(struct config, __VA_ARGS__)
+#define SETTING_DOUBLE(...)        CONFTAB_ROW_DOUBLE(struct config, __VA_ARGS__)
+#define SETTING_BOOL(...)          CONFTAB_ROW_BOOL(struct config, __VA_ARGS__)
+#define SETTING_TEXT(...)          CONFTAB_ROW_TEXT(struct config, __VA_ARGS__)
+#define SETTING_TEXT_NONEMPTY(...) CONFTAB_ROW_TEXT_NONEMPTY(struct config, __VA_ARGS__)
+#define SETTING_REQUIRED(...)      CONFTAB_ROW_REQUIRED(struct config, __VA_ARGS__)
+#define SETTING_SECRET(...)        CONFTAB_ROW_SECRET(struct config, __VA_ARGS__)
+#define SETTING_LOG_LEVEL(...)     CONFTAB_ROW_LOG_LEVEL(struct config, __VA_ARGS__)
+#define SETTING_CHOICE(...)        CONFTAB_ROW_CHOICE(struct config, __VA_ARGS__)
+#define SETTING_NUMBERS(...)       CONFTAB_ROW_NUMBERS(struct config, __VA_ARGS__)
+#define ACCEPTED(suffix, fallback, why)                                                            \
+    CONFTAB_ROW_INERT("ZDM_" #suffix, #suffix, fallback, "No effect here: " why)
+#define ZDM(suffix)       .alias = #suffix
+#define ZDM_DEFAULT(text) .alias_fallback = text
+#define ZDM_EMPTY(text)   .alias_empty = text
+#define ZDM_WORDS(word_1, value_1, word_2, value_2)                                                \
+    .alias_words = {{word_1, value_1}, {word_2, value_2}}
+#define CHOICES(...) .choices = {__VA_ARGS__}
+#define NOTE(text)   .note = text
 #include "dataplane/config.def"
 };
 
 /* LOG_, STATE_ and DEBUG are left out: too many other programs use them. Slips such as LOG_LEVL are
  * found by likeness. */
-static const char *const prefixes[] = {"PROXY_",     "ORIGIN_",    "TARGET_",  "CONTROL_",
-                                       "CLUSTER_",   "FORWARD_",   "ENABLE_",  "MAX_CLIENTS",
-                                       "HEARTBEAT_", "READINESS_", "REQUEST_", NULL};
+static const char *const prefixes[] = {
+    "PROXY_",      "ORIGIN_",    "TARGET_",    "CONTROL_", "CLUSTER_", "FORWARD_", "ENABLE_",
+    "MAX_CLIENTS", "HEARTBEAT_", "READINESS_", "REQUEST_", "ZDM_",     "METRICS_", NULL};
 /* Settings of cloudgate-control: both programs are often given one file of variables. */
 static const char *const foreign[] = {"CONTROL_HTTP_", "CONTROL_DATABASE", NULL};
 
-static const struct conftab table = {settings, ARRAY_COUNT(settings), prefixes, foreign};
+static const struct conftab table = {
+    .settings = settings,
+    .count = ARRAY_COUNT(settings),
+    .prefixes = prefixes,
+    .foreign = foreign,
+    .alias_prefix = "ZDM_",
+};
 
-/* The next item of a comma-separated list without surrounding spaces; false at the end. An empty
- * item has length 0. */
-static bool next_item(const char **cursor, const char **item, size_t *length)
+static const struct conftab_given *given_of(const struct config *config, const char *name)
 {
-    if (*cursor == NULL)
-        return false;
-    const char *comma = strchr(*cursor, ',');
-    const char *start = *cursor;
-    const char *end = comma == NULL ? start + strlen(start) : comma;
-    while (start < end && (*start == ' ' || *start == '\t'))
-        start++;
-    while (end > start && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    *item = start;
-    *length = (size_t)(end - start);
-    *cursor = comma == NULL ? NULL : comma + 1;
-    return true;
+    const struct conftab_setting *setting = conftab_row(&table, name);
+    CHECK(setting != NULL && config->given != NULL);
+    return &config->given[setting - settings];
 }
 
-static bool is_ip_literal(const char *text, size_t length)
+void config_name(const struct config *config, const char *name, struct dynbuf *out)
 {
-    char copy[INET6_ADDRSTRLEN];
-    unsigned char address[sizeof(struct in6_addr)];
-    if (length == 0 || length >= sizeof copy)
-        return false;
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    return inet_pton(AF_INET, copy, address) == 1 || inet_pton(AF_INET6, copy, address) == 1;
+    conftab_name(&table, conftab_row(&table, name), given_of(config, name), out);
 }
 
-static bool check_proxy_addresses(const struct config *config, struct dynbuf *error)
+bool config_is_alias(const struct config *config, const char *name)
 {
-    const char *cursor = config->proxy_addresses;
-    const char *item;
-    size_t length;
-    int count = 0;
-    while (next_item(&cursor, &item, &length)) {
-        char quoted[128];
-        count++;
-        if (!is_ip_literal(item, length)) {
-            dynbuf_printf(
-                error,
-                "invalid proxy address in PROXY_ADDRESSES: %s: each item must be an IP address",
-                log_quote(quoted, sizeof quoted, item, length));
+    return given_of(config, name)->is_alias;
+}
+
+/* ---- what must be there ---- */
+
+/* zdm-proxy asks for user names and passwords in the environment alone, and never for contact
+ * points: those it misses later, with a text of its own, as it does when a bundle is given. */
+static bool supply_required(struct config *config, const struct conftab_inputs *inputs,
+                            struct dynbuf *error)
+{
+    bool uses_aliases = conftab_uses_aliases(&table, inputs);
+    for (size_t i = 0; i < table.count; i++) {
+        if (config->given[i].text != NULL)
+            continue;
+        const char *name = settings[i].name;
+        bool is_origin = strncmp(name, "ORIGIN_", 7) == 0;
+        bool is_points = strstr(name, "_CONTACT_POINTS") != NULL;
+        const char *bundle = given_of(config, is_origin ? "ORIGIN_SECURE_CONNECT_BUNDLE_PATH"
+                                                        : "TARGET_SECURE_CONNECT_BUNDLE_PATH")
+                                 ->text;
+        if (inputs->entry_count > 0 || (is_points && (uses_aliases || bundle[0] != '\0'))) {
+            config->given[i].text = "";
+        } else if (uses_aliases) {
+            dynbuf_printf(error,
+                          "could not load environment variables: required key %s%s missing value "
+                          "(or %s; it may be empty)",
+                          table.alias_prefix, settings[i].alias, name);
             return false;
         }
     }
-    if (config->proxy_index < count)
-        return true;
-    dynbuf_printf(
-        error,
-        "PROXY_INDEX=%d is not allowed: it must be less than the number of PROXY_ADDRESSES (%d)",
-        config->proxy_index, count);
+    return true;
+}
+
+/* ---- in order ---- */
+
+/* Rows that are looked at late, and what is checked in between: zdm-proxy's order. */
+static const struct step {
+    const char *name;
+    bool (*check)(const struct config *config, struct dynbuf *error);
+} steps[] = {
+    {.name = "LOG_LEVEL"},
+    {.name = "TARGET_CASSANDRA_PORT"},
+    {.check = config_check_target},
+    {.name = "ORIGIN_CASSANDRA_PORT"},
+    {.check = config_check_origin},
+    {.name = "METRICS_ORIGIN_LATENCY_BUCKETS_MS"},
+    {.name = "METRICS_TARGET_LATENCY_BUCKETS_MS"},
+    {.name = "METRICS_ASYNC_READ_LATENCY_BUCKETS_MS"},
+    {.name = "PROXY_INDEX"},
+    {.name = "PROXY_NUM_TOKENS"},
+    {.check = config_check_topology},
+    {.check = config_check_tls},
+    {.name = "FORWARD_READS_TO_TARGET"},
+    {.name = "FORWARD_SYSTEM_QUERIES_TO_TARGET"},
+    {.name = "READ_MODE"},
+    {.name = "CONTROL_CONN_MAX_PROTOCOL_VERSION"},
+    {.check = config_check_metrics_prefix},
+    {.check = config_check_ports},
+    {.check = config_check_heartbeats},
+};
+
+static bool is_late(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(steps); i++)
+        if (steps[i].name != NULL && strcmp(steps[i].name, name) == 0)
+            return true;
     return false;
 }
 
-/* bundle: takes the place of contact points. */
-static bool check_contact_points(const char *name, const char *list, const char *bundle,
-                                 struct dynbuf *error)
+static bool store_row(struct config *config, size_t row, struct dynbuf *error)
 {
-    if (list[0] == '\0' && bundle[0] != '\0')
+    if (conftab_store(&table, &settings[row], &config->given[row], config, error))
         return true;
-    const char *cursor = list;
-    const char *item;
-    size_t length;
-    while (next_item(&cursor, &item, &length)) {
-        if (length > 0 && memchr(item, ' ', length) == NULL)
-            continue;
-        char quoted[128];
-        dynbuf_printf(
-            error,
-            "%s=%s is not allowed: it must be a comma-separated list of at least one host "
-            "name or address, without empty items",
-            name, log_quote(quoted, sizeof quoted, list, strlen(list)));
-        return false;
+    config_reword(config, settings[row].name, config->given[row].text, error);
+    return false;
+}
+
+static bool store_in_order(struct config *config, struct dynbuf *error)
+{
+    for (size_t i = 0; i < table.count; i++)
+        if (!is_late(settings[i].name) && !store_row(config, i, error))
+            return false;
+    for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
+        const struct step *step = &steps[i];
+        bool is_good =
+            step->check != NULL
+                ? step->check(config, error)
+                : store_row(config, (size_t)(conftab_row(&table, step->name) - settings), error);
+        if (!is_good)
+            return false;
     }
     return true;
 }
 
-static bool is_wildcard(const char *address)
+/* DEBUG=true is where LOG_LEVEL comes from then. */
+static void apply_debug(struct config *config)
 {
-    return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+    if (!config->debug)
+        return;
+    const struct conftab_given *debug = given_of(config, "DEBUG");
+    config->log_level = LOG_LEVEL_DEBUG;
+    struct conftab_given *level = &config->given[conftab_row(&table, "LOG_LEVEL") - settings];
+    level->source = debug->source;
+    level->line = debug->line;
+    level->is_alias = false;
 }
 
-static bool check_ports(const struct config *config, struct dynbuf *error)
+bool config_load_from(struct config *config, const struct conftab_inputs *inputs,
+                      struct dynbuf *error)
 {
-    bool same_address = strcmp(config->metrics_address, config->query_address) == 0 ||
-                        is_wildcard(config->metrics_address) || is_wildcard(config->query_address);
-    if (!same_address || config->metrics_port != config->query_port)
-        return true;
-    dynbuf_printf(error,
-                  "PROXY_METRICS_PORT=%d is not allowed: it must differ from PROXY_QUERY_PORT on "
-                  "the same address",
-                  config->metrics_port);
-    return false;
-}
-
-static bool check_heartbeats(const struct config *config, struct dynbuf *error)
-{
-    if (config->heartbeat_retry_interval_min_ms <= config->heartbeat_retry_interval_max_ms)
-        return true;
-    dynbuf_printf(error,
-                  "HEARTBEAT_RETRY_INTERVAL_MIN_MS=%d is not allowed: it must not exceed "
-                  "HEARTBEAT_RETRY_INTERVAL_MAX_MS (%d)",
-                  config->heartbeat_retry_interval_min_ms, config->heartbeat_retry_interval_max_ms);
-    return false;
+    *config = (struct config){.given = calloc(table.count, sizeof *config->given)};
+    CHECK(config->given != NULL);
+    if (inputs->environment != NULL)
+        conftab_log_unknown(&table, inputs->environment);
+    conftab_log_unknown_keys(&table, inputs);
+    if (!conftab_resolve(&table, inputs, config->given, error) ||
+        !supply_required(config, inputs, error) || !store_in_order(config, error))
+        return false;
+    apply_debug(config);
+    config_derive(config);
+    return true;
 }
 
 bool config_load(struct config *config, char *const *environment, struct dynbuf *error)
 {
-    *config = (struct config){0};
-    conftab_log_unknown(&table, environment);
-    if (!conftab_load(&table, config, environment, error))
-        return false;
-    if (config->debug)
-        config->log_level = LOG_LEVEL_DEBUG;
-    return check_proxy_addresses(config, error) &&
-           check_contact_points("ORIGIN_CASSANDRA_CONTACT_POINTS", config->origin_contact_points,
-                                config->origin_secure_connect_bundle_path, error) &&
-           check_contact_points("TARGET_CASSANDRA_CONTACT_POINTS", config->target_contact_points,
-                                config->target_secure_connect_bundle_path, error) &&
-           check_ports(config, error) && check_heartbeats(config, error) &&
-           config_check_tls(config, error);
+    struct conftab_inputs inputs = {.environment = environment};
+    return config_load_from(config, &inputs, error);
 }
 
 void config_fini(struct config *config)
 {
     conftab_fini(&table, config);
+    free(config->given);
+    config->given = NULL;
 }
 
-void config_print(const struct config *config, char *const *environment, struct dynbuf *out)
+void config_log_inert(const struct config *config)
 {
-    if (!config->debug || conftab_find(environment, "LOG_LEVEL") != NULL) {
-        conftab_print(&table, config, environment, out);
-        return;
+    for (size_t i = 0; i < table.count; i++) {
+        const struct conftab_given *given = &config->given[i];
+        if (settings[i].type != CONFTAB_INERT || given->source == CONFTAB_FROM_DEFAULT)
+            continue;
+        struct dynbuf name;
+        dynbuf_init(&name, 256);
+        conftab_name(&table, &settings[i], given, &name);
+        LOG_INFO("setting_without_effect", "name=%s reason=\"%s\"", dynbuf_text(&name),
+                 settings[i].meaning);
+        dynbuf_fini(&name);
     }
-    /* DEBUG=true is where LOG_LEVEL came from: say so. */
-    static char log_level_by_alias[] = "LOG_LEVEL=DEBUG";
-    size_t count = 0;
-    while (environment[count] != NULL)
-        count++;
-    char **extended = calloc(count + 2, sizeof *extended);
-    CHECK(extended != NULL);
-    memcpy(extended, environment, count * sizeof *extended);
-    extended[count] = log_level_by_alias;
-    conftab_print(&table, config, extended, out);
-    free(extended);
+}
+
+void config_print(const struct config *config, struct dynbuf *out)
+{
+    conftab_print_given(&table, config, config->given, out);
 }
 
 void config_help(struct dynbuf *out)

@@ -80,18 +80,10 @@ static bool check_cluster(const struct config *config, enum cluster_id cluster,
     struct tls_settings tls = config_tls(config, tls_side_of(cluster));
     bool is_origin = cluster == CLUSTER_ORIGIN;
     const char *title = is_origin ? "Origin" : "Target";
-    const char *points = is_origin ? config->origin_contact_points : config->target_contact_points;
     bool explicitly = is_origin ? config->origin_tls_enabled : config->target_tls_enabled;
     bool has_authorities = tls.authorities[0] != '\0';
     bool has_certificate = tls.certificate[0] != '\0';
     bool has_key = tls.key[0] != '\0';
-    if (tls.bundle[0] != '\0' && points[0] != '\0') {
-        dynbuf_printf(error,
-                      "invalid %s configuration: %sSecureConnectBundlePath and %sContactPoints are "
-                      "mutually exclusive. Please specify only one of them.",
-                      cluster_name(cluster), title, title);
-        return false;
-    }
     if (tls.bundle[0] != '\0' && (has_authorities || has_certificate || has_key || explicitly)) {
         dynbuf_printf(error,
                       "Incorrect TLS configuration for %s: Secure Connect Bundle and custom TLS "

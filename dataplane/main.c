@@ -464,7 +464,7 @@ static int check_config(const struct config *config)
 {
     struct dynbuf text;
     dynbuf_init(&text, 65536);
-    config_print(config, environ, &text);
+    config_print(config, &text);
     fputs(dynbuf_text(&text), stdout);
     dynbuf_fini(&text);
     return 0;

@@ -16,13 +16,23 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 SETTING_MACROS = """
-#define SETTING_INT(e, f, d, low, high, m) @@ "int" #e #d #low #high m
-#define SETTING_BOOL(e, f, d, m) @@ "bool" #e #d "" "" m
-#define SETTING_TEXT(e, f, d, m) @@ "text" #e d "" "" m
-#define SETTING_TEXT_NONEMPTY(e, f, d, m) @@ "nonempty" #e d "" "" m
-#define SETTING_REQUIRED(e, f, m) @@ "required" #e "" "" "" m
-#define SETTING_SECRET(e, f, m) @@ "secret" #e "" "" "" m
-#define SETTING_LOG_LEVEL(e, f, d, m) @@ "level" #e d "" "" m
+#define SETTING_INT(e, f, d, low, high, ...) @@ "int" #e #d #low #high __VA_ARGS__
+#define SETTING_DOUBLE(e, f, d, low, high, ...) @@ "double" #e #d #low #high __VA_ARGS__
+#define SETTING_BOOL(e, f, d, ...) @@ "bool" #e #d "" "" __VA_ARGS__
+#define SETTING_TEXT(e, f, d, ...) @@ "text" #e d "" "" __VA_ARGS__
+#define SETTING_TEXT_NONEMPTY(e, f, d, ...) @@ "nonempty" #e d "" "" __VA_ARGS__
+#define SETTING_REQUIRED(e, f, ...) @@ "required" #e "" "" "" __VA_ARGS__
+#define SETTING_SECRET(e, f, ...) @@ "secret" #e "" "" "" __VA_ARGS__
+#define SETTING_LOG_LEVEL(e, f, d, ...) @@ "level" #e d "" "" __VA_ARGS__
+#define SETTING_CHOICE(e, f, d, ...) @@ "choice" #e d "" "" __VA_ARGS__
+#define SETTING_NUMBERS(e, f, d, ...) @@ "numbers" #e d "" "" __VA_ARGS__
+#define ACCEPTED(suffix, d, why) @@ "accepted" #suffix #d "" "" why
+#define ZDM(suffix) "@zdm" #suffix
+#define ZDM_DEFAULT(text) "@default" text
+#define ZDM_EMPTY(text) "@empty" text
+#define ZDM_WORDS(a, ours, b, other) "@words" a ours b other
+#define CHOICES(...) "@choices" __VA_ARGS__
+#define NOTE(text) "@note" text
 """
 METRIC_MACROS = "#define METRIC(symbol, type, name, labels, help) @@ #type name labels help\n"
 
@@ -43,20 +53,57 @@ def cell(text):
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
+ALLOWED = {
+    "bool": "`true` or `false`",
+    "text": "a text",
+    "nonempty": "a text that is not empty",
+    "required": "a text; may be empty",
+    "secret": "a text; may be empty; never shown",
+    "level": "a level",
+    "numbers": "rising numbers above 0, separated by commas",
+}
+
+
+def settings(path):
+    """(kind, name, default, low, high, meaning, attributes by name) of each row."""
+    for kind, name, default, low, high, meaning, *rest in rows(SETTING_MACROS, path):
+        attributes, values = {}, []
+        for field in rest:
+            if field.startswith("@"):
+                values = attributes.setdefault(field[1:], [])
+            else:
+                values.append(field)
+        yield kind, name, default, low, high, meaning, attributes
+
+
 def settings_table(path):
-    lines = ["| Variable | Default | Allowed | Meaning |", "| --- | --- | --- | --- |"]
-    allowed = {
-        "bool": "`true` or `false`",
-        "text": "a text",
-        "nonempty": "a text that is not empty",
-        "required": "a text; may be empty",
-        "secret": "a text; may be empty; never shown",
-        "level": "a level",
-    }
-    for kind, name, default, low, high, meaning in rows(SETTING_MACROS, path):
-        what = f"{low} to {high}" if kind == "int" else allowed[kind]
+    with_zdm = any(attributes.get("zdm") for *_, attributes in settings(path))
+    second = " The `ZDM_` name, the key in a file |" if with_zdm else ""
+    lines = [f"| Variable |{second} Default | Allowed | Meaning |", "| --- |" + (" --- |" if with_zdm else "") + " --- | --- | --- |"]
+    for kind, name, default, low, high, meaning, attributes in settings(path):
+        if kind == "accepted":
+            continue
+        what = f"{low} to {high}" if kind in ("int", "double") else ALLOWED.get(kind)
+        if kind == "choice":
+            what = ", ".join(f"`{choice}`" for choice in attributes["choices"])
         fallback = "*required*" if kind in ("required", "secret") else f"`{default}`" if default else "empty"
-        lines.append(f"| `{name}` | {fallback} | {what} | {cell(meaning)} |")
+        if kind == "numbers":
+            fallback = fallback.replace(",", ", ")
+        note = attributes.get("note")
+        if note:
+            meaning += f" ({note[0]})"
+        zdm = attributes.get("zdm", [""])[0]
+        cells = ["`ZDM_" + zdm + "`, `" + zdm.lower() + "`" if zdm else ""] if with_zdm else []
+        cells = [f"`{name}`", *cells, fallback, what, cell(meaning)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def accepted_table(path):
+    lines = ["| Variable, key | Default there | Why it has no effect here |", "| --- | --- | --- |"]
+    for kind, name, default, _, _, why, _ in settings(path):
+        if kind == "accepted":
+            lines.append(f"| `ZDM_{name}`, `{name.lower()}` | `{default}` | {cell(why)} |")
     return "\n".join(lines)
 
 
@@ -96,6 +143,7 @@ def main():
     tables = {
         "docs/configuration.md": [
             ("cloudgate-proxy", lambda: settings_table("dataplane/config.def")),
+            ("accepted", lambda: accepted_table("dataplane/config.def")),
             ("cloudgate-control", lambda: settings_table("controlplane/config.def")),
         ],
         "docs/metrics.md": [("metrics", lambda: metrics_table("dataplane/metrics.def"))],

@@ -96,7 +96,8 @@ static void lists_and_pairs_are_checked(void **state)
                    "\"256.0.0.1\"");
     expect_refused(
         ENVIRONMENT("PROXY_INDEX=3", "PROXY_ADDRESSES=10.0.0.1, 10.0.0.2 ,10.0.0.3", REQUIRED),
-        "PROXY_INDEX=3", "(3)");
+        "invalid PROXY_INDEX and PROXY_ADDRESSES values; proxy index (3)",
+        "must be less than length of addresses (3) and non negative");
     expect_refused(ENVIRONMENT("ORIGIN_CASSANDRA_CONTACT_POINTS=", REQUIRED),
                    "ORIGIN_CASSANDRA_CONTACT_POINTS=\"\"", "at least one host");
     expect_refused(ENVIRONMENT("TARGET_CASSANDRA_CONTACT_POINTS=a,,b", REQUIRED),
@@ -133,7 +134,7 @@ static void debug_is_an_alias(void **state)
     load(&config, environment);
     assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
     dynbuf_init(&out, 65536);
-    config_print(&config, environment, &out);
+    config_print(&config, &out);
     assert_non_null(strstr(dynbuf_text(&out), "\nLOG_LEVEL=DEBUG  # environment\n"));
     config_fini(&config);
     load(&config, ENVIRONMENT("DEBUG=false", "LOG_LEVEL=warning", REQUIRED));
@@ -153,6 +154,10 @@ static void every_setting_is_printed_and_helped(void **state)
 #define SETTING_REQUIRED(environment, ...)      #environment,
 #define SETTING_SECRET(environment, ...)        #environment,
 #define SETTING_LOG_LEVEL(environment, ...)     #environment,
+#define SETTING_DOUBLE(environment, ...)        #environment,
+#define SETTING_CHOICE(environment, ...)        #environment,
+#define SETTING_NUMBERS(environment, ...)       #environment,
+#define ACCEPTED(suffix, ...)                   "ZDM_" #suffix,
 #include "dataplane/config.def"
     };
     struct config config;
@@ -161,7 +166,7 @@ static void every_setting_is_printed_and_helped(void **state)
     load(&config, environment);
     dynbuf_init(&printed, 65536);
     dynbuf_init(&help, 65536);
-    config_print(&config, environment, &printed);
+    config_print(&config, &printed);
     config_help(&help);
     assert_false(printed.failed || help.failed);
     assert_null(strstr(dynbuf_text(&printed), "hunter2"));

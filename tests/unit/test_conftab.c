@@ -31,7 +31,10 @@ static const struct conftab_setting settings[] = {
                         CONFTAB_ROW_LOG_LEVEL(struct sample, LOG_LEVEL, level, "INFO", "A level")};
 static const char *const prefixes[] = {"SAMPLE_", NULL};
 static const char *const foreign[] = {"SAMPLE_OTHER_", NULL};
-static const struct conftab table = {settings, ARRAY_COUNT(settings), prefixes, foreign};
+static const struct conftab table = {.settings = settings,
+                                     .count = ARRAY_COUNT(settings),
+                                     .prefixes = prefixes,
+                                     .foreign = foreign};
 
 #define REQUIRED         "SAMPLE_USER=u", "SAMPLE_PASSWORD=hunter2"
 #define ENVIRONMENT(...) ((char **)(const char *[]){__VA_ARGS__, NULL})
