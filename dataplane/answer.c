@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/preparation.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
@@ -150,28 +151,15 @@ static void pass_on(struct session *session, int16_t stream, const uint8_t *fram
     session_check_pressure(session);
 }
 
-/* The id of a RESULT/Prepared; data NULL when the frame is none. */
-static struct cql_span prepared_id_of(struct cql_header header, const uint8_t *frame)
-{
-    struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
-    bool is_prepared =
-        header.opcode == CQL_OPCODE_RESULT && cql_read_i32(&cursor) == CQL_RESULT_PREPARED;
-    struct cql_span id = cql_read_string(&cursor);
-    return is_prepared && !cursor.failed ? id : (struct cql_span){NULL, 0};
-}
-
 /* Both clusters have prepared the statement; frame is the origin's answer. */
 static void deliver_prepared(struct session *session, const struct request *request,
                              struct cql_header header, const uint8_t *frame, size_t length)
 {
     struct worker *worker = session->worker;
-    struct cql_span origin_id = prepared_id_of(header, frame);
-    const struct prepared_id *target_id = request->prepared_target_id;
     struct prepared *prepared =
-        origin_id.data == NULL || target_id == NULL
+        request->preparation == NULL
             ? NULL
-            : prepared_new(origin_id, (struct cql_span){target_id->bytes, target_id->length},
-                           request->prepares, NULL, 0);
+            : preparation_finish(request->preparation, header, frame + CQL_HEADER_BYTES);
     if (prepared == NULL) {
         session_reply_error(
             session, request->client_stream, CQL_ERROR_SERVER,
@@ -330,19 +318,6 @@ static void on_event(struct upstream *upstream, struct cql_header header, const 
         pass_on(session, -1, frame, length);
 }
 
-static void note_prepared_on_target(struct request *request, struct cql_header header,
-                                    const uint8_t *frame)
-{
-    struct cql_span id = prepared_id_of(header, frame);
-    if (id.data == NULL || id.length > CQL_ID_MAX)
-        return;
-    request->prepared_target_id = malloc(sizeof *request->prepared_target_id);
-    if (request->prepared_target_id == NULL)
-        return;
-    request->prepared_target_id->length = (uint8_t)id.length;
-    memcpy(request->prepared_target_id->bytes, id.data, id.length);
-}
-
 static void on_frame(struct upstream *upstream, struct request *request, struct cql_header header,
                      const uint8_t *frame, size_t length)
 {
@@ -356,8 +331,8 @@ static void on_frame(struct upstream *upstream, struct request *request, struct 
     if (outcome == OUTCOME_ERROR) {
         struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
         error_code = cql_read_i32(&cursor);
-    } else if (request->opcode == CQL_OPCODE_PREPARE && upstream->cluster == CLUSTER_TARGET) {
-        note_prepared_on_target(request, header, frame);
+    } else if (request->preparation != NULL && upstream->cluster == CLUSTER_TARGET) {
+        preparation_note_target(request->preparation, header, frame + CQL_HEADER_BYTES);
     }
     record(session, request, upstream->cluster, outcome, error_code);
     settle(session, request, upstream->cluster, frame, length);

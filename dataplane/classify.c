@@ -41,11 +41,20 @@ struct statement_class classify_statement(const char *text, size_t length, const
                           : scan.is_counter   ? WRITE_COUNTER
                           : scan.is_unlogged  ? WRITE_UNLOGGED_BATCH
                                               : WRITE_BATCH,
+            .takes_timestamp = !scan.is_conditional && !scan.is_counter && !scan.has_timestamp,
+        };
+    case CQL_STATEMENT_INSERT:
+    case CQL_STATEMENT_UPDATE:
+    case CQL_STATEMENT_DELETE:
+        return (struct statement_class){
+            .class = REQUEST_WRITE,
+            .write_type = scan.is_conditional ? WRITE_CAS : WRITE_SIMPLE,
+            .takes_timestamp = !scan.is_conditional && !scan.has_timestamp,
         };
     default:
         return (struct statement_class){
             .class = REQUEST_WRITE,
-            .write_type = scan.is_conditional ? WRITE_CAS : WRITE_SIMPLE,
+            .write_type = WRITE_SIMPLE,
         };
     }
 }

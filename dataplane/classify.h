@@ -30,6 +30,8 @@ struct statement_class {
     enum request_class class;
     enum virtual_table table; /* REQUEST_VIRTUAL only */
     enum write_type write_type;
+    bool takes_timestamp; /* a write whose text says nothing of when it happened, and which is no
+                             lightweight transaction or counter batch: the proxy may say it */
 };
 
 /* keyspace: the one unqualified names belong to, exact case, "" for none. */

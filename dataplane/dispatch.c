@@ -1,17 +1,14 @@
-/* Requests of a ready client: what they are, where they go, and their way onto the upstreams. Runs
- * on the session's worker.
- *
- * A request is sent to all clusters of its plan or to none: slots (stream ids) and upstreams are
- * checked before the first byte. */
+/* Requests of a ready client: what they are, where they go, and what is changed on the way; send.c
+ * puts them onto the upstreams. Runs on the session's worker. */
+#include "dataplane/dispatch.h"
+
+#include <stdlib.h>
 #include <string.h>
 
-#include "dataplane/classify.h"
-#include "dataplane/route.h"
-#include "dataplane/session.h"
-#include "dataplane/shadow.h"
-#include "dataplane/tracking.h"
+#include "common/clock.h"
+#include "dataplane/paging_tag.h"
+#include "dataplane/preparation.h"
 #include "dataplane/worker.h"
-#include "proto/cql_request.h"
 #include "proto/cql_response.h"
 
 /* Bound values a statement on a virtual table may have. */
@@ -20,178 +17,11 @@
 /* Longest text that is kept to answer a prepared statement from. */
 #define VIRTUAL_TEXT_MAX 4096
 
-/* A prepared id within a frame that one of the clusters knows by another id. */
-struct id_use {
-    uint32_t offset; /* of the id's bytes in the body; its length stands in the two bytes before */
-    uint8_t length;
-    struct prepared_handle *handle;
-};
-
-/* One client frame on its way. */
-struct dispatch {
-    struct session *session;
-    struct cql_header header;
-    const uint8_t *frame;
-    struct chunk *whole;
-    const struct id_use *ids;
-    size_t id_count;
-    bool has_paging_state; /* it goes on where an earlier answer ended */
-};
-
-static const uint8_t *body_of(const struct dispatch *dispatch)
-{
-    return dispatch->frame + CQL_HEADER_BYTES;
-}
-
-static void refuse_malformed(const struct dispatch *dispatch, const char *reason)
+void dispatch_refuse_malformed(const struct dispatch *dispatch, const char *reason)
 {
     metrics_add(dispatch->session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);
     session_reply_error(dispatch->session, dispatch->header.stream, CQL_ERROR_PROTOCOL, "%s",
                         reason);
-}
-
-/* ---- onto the upstream ---- */
-
-static bool write_body_run(struct stream *stream, const struct dispatch *dispatch, size_t from,
-                           size_t length)
-{
-    if (dispatch->whole != NULL && length > CHUNK_BYTES)
-        return stream_write_view(stream, dispatch->whole,
-                                 (size_t)(body_of(dispatch) + from - dispatch->whole->bytes),
-                                 length);
-    return stream_write(stream, body_of(dispatch) + from, length);
-}
-
-/* Writes the frame with its stream id replaced and, for the target, each prepared id by the
- * target's. */
-static bool write_frame(const void *context, struct stream *stream, enum cluster_id cluster,
-                        uint16_t slot)
-{
-    const struct dispatch *dispatch = context;
-    size_t body_length = dispatch->header.body_length;
-    size_t total = CQL_HEADER_BYTES + body_length;
-    size_t id_count = cluster == CLUSTER_TARGET ? dispatch->id_count : 0;
-    if (LIKELY(id_count <= 1 && total <= CHUNK_BYTES)) {
-        const struct id_use *use = id_count == 1 ? dispatch->ids : NULL;
-        const struct prepared_id *id =
-            use == NULL ? NULL : &use->handle->prepared->ids[CLUSTER_TARGET];
-        if (id == NULL || id->length == use->length) {
-            uint8_t *to = stream_reserve(stream, total);
-            if (to == NULL)
-                return false;
-            memcpy(to, dispatch->frame, total);
-            cql_store_u16(to + 2, slot);
-            if (id != NULL)
-                memcpy(to + CQL_HEADER_BYTES + use->offset, id->bytes, id->length);
-            return true;
-        }
-    }
-    uint8_t header_bytes[CQL_HEADER_BYTES];
-    struct cql_header header = dispatch->header;
-    header.stream = (int16_t)slot;
-    for (size_t i = 0; i < id_count; i++)
-        header.body_length += dispatch->ids[i].handle->prepared->ids[CLUSTER_TARGET].length -
-                              (uint32_t)dispatch->ids[i].length;
-    cql_header_store(header_bytes, header);
-    if (!stream_write(stream, header_bytes, sizeof header_bytes))
-        return false;
-    size_t at = 0;
-    for (size_t i = 0; i < id_count; i++) {
-        const struct id_use *use = &dispatch->ids[i];
-        const struct prepared_id *id = &use->handle->prepared->ids[CLUSTER_TARGET];
-        uint8_t length_bytes[2];
-        cql_store_u16(length_bytes, id->length);
-        if (!write_body_run(stream, dispatch, at, use->offset - 2 - at) ||
-            !stream_write(stream, length_bytes, sizeof length_bytes) ||
-            !stream_write(stream, id->bytes, id->length))
-            return false;
-        at = use->offset + use->length;
-    }
-    return write_body_run(stream, dispatch, at, body_length - at);
-}
-
-static void begin_waiting(struct session *session, struct request *request)
-{
-    struct worker *worker = session->worker;
-    request->session = session;
-    request->started_ns = worker_now(worker);
-    list_append(&worker->deadlines, &request->deadline);
-    tracking_begin(session, request);
-}
-
-/* Sends the request by its plan. Takes its slot, or answers why not and returns NULL. */
-static struct request *send_request(const struct dispatch *dispatch,
-                                    struct statement_class statement, uint16_t consistency,
-                                    struct plan plan)
-{
-    struct session *session = dispatch->session;
-    struct worker *worker = session->worker;
-    for (int i = 0; i < CLUSTER_COUNT; i++) {
-        const struct upstream *upstream = &session->upstreams[i];
-        if (!plan.sends[i] || upstream->state == UPSTREAM_READY)
-            continue;
-        metrics_add(worker->metrics, METRIC_REFUSED_UNAVAILABLE, 1);
-        answer_unavailable(session, dispatch->header.stream, consistency, plan.sends, upstream);
-        return NULL;
-    }
-    struct request *request = request_begin(&session->requests, &worker->requests);
-    if (request == NULL) {
-        metrics_add(worker->metrics, METRIC_REFUSED_NO_STREAM_ID, 1);
-        session_reply_error(session, dispatch->header.stream, CQL_ERROR_OVERLOADED,
-                            "no stream id available: %u requests are in flight on this connection "
-                            "(PROXY_MAX_STREAM_IDS), "
-                            "please retry on next host",
-                            session->requests.used);
-        return NULL;
-    }
-    request->client_stream = dispatch->header.stream;
-    request->opcode = dispatch->header.opcode;
-    request->statement = statement;
-    request->consistency = consistency;
-    request->answerer = plan.answerer;
-    for (int i = 0; i < CLUSTER_COUNT; i++)
-        request->outcomes[i] = plan.sends[i] ? OUTCOME_AWAITED : OUTCOME_NOT_ASKED;
-    session->unanswered++;
-    begin_waiting(session, request);
-    for (int i = 0; i < CLUSTER_COUNT; i++) {
-        struct upstream *upstream = &session->upstreams[i];
-        if (!plan.sends[i])
-            continue;
-        if (!write_frame(dispatch, &upstream->stream, (enum cluster_id)i, request->slot)) {
-            upstream_lose(upstream, "out of memory");
-            return NULL;
-        }
-        if (upstream->stream.queued > STREAM_HIGH_WATER)
-            stream_pause(&session->client, STREAM_PAUSE_PEER_FULL);
-    }
-    if (statement.class == REQUEST_READ && worker->snapshot->shadow_read_percent > 0)
-        shadow_copy(session, plan.answerer, CQL_HEADER_BYTES + (size_t)dispatch->header.body_length,
-                    dispatch->id_count == 1 ? dispatch->ids->handle : NULL,
-                    dispatch->has_paging_state, write_frame, dispatch);
-    return request;
-}
-
-bool dispatch_heartbeat(struct session *session, struct upstream *upstream)
-{
-    struct request *request = request_begin(&session->requests, &session->worker->requests);
-    if (request == NULL)
-        return false;
-    request->opcode = CQL_OPCODE_OPTIONS;
-    request->statement.class = REQUEST_HEARTBEAT;
-    request->answerer = upstream->cluster;
-    request->outcomes[upstream->cluster] = OUTCOME_AWAITED;
-    begin_waiting(session, request);
-    uint8_t *to = stream_reserve(&upstream->stream, CQL_HEADER_BYTES);
-    if (to == NULL) {
-        upstream_lose(upstream, "out of memory");
-        return true;
-    }
-    cql_header_store(to, (struct cql_header){
-                             .version = session->version,
-                             .stream = (int16_t)request->slot,
-                             .opcode = CQL_OPCODE_OPTIONS,
-                         });
-    return true;
 }
 
 /* ---- the proxy's own tables ---- */
@@ -221,7 +51,8 @@ static void answer_virtual(const struct dispatch *dispatch, enum virtual_table t
         for (; count < announced; count++) {
             if (!cql_read_value(&parsed->rest, parsed->flags, &values[count].name,
                                 &values[count].value)) {
-                refuse_malformed(dispatch, "body ends before its bound values are complete");
+                dispatch_refuse_malformed(dispatch,
+                                          "body ends before its bound values are complete");
                 return;
             }
         }
@@ -233,7 +64,7 @@ static void answer_virtual(const struct dispatch *dispatch, enum virtual_table t
 }
 
 static void prepare_virtual(const struct dispatch *dispatch, struct statement_class statement,
-                            struct cql_span text)
+                            struct cql_span text, const char *keyspace)
 {
     struct session *session = dispatch->session;
     struct worker *worker = session->worker;
@@ -248,12 +79,17 @@ static void prepare_virtual(const struct dispatch *dispatch, struct statement_cl
     }
     dynbuf_reset(body);
     virtual_prepare(worker->shared->virtual_hosts, system_topology(session), statement.table,
-                    (const char *)text.data, text.length, session->keyspace, session->version, id,
-                    body, &opcode);
+                    (const char *)text.data, text.length, keyspace, session->version, id, body,
+                    &opcode);
     if (opcode == CQL_OPCODE_RESULT) {
         struct cql_span span = {id, sizeof id};
-        struct prepared *prepared =
-            prepared_new(span, span, statement, (const char *)text.data, text.length);
+        struct prepared_facts facts = {
+            .ids = {span, span},
+            .statement = statement,
+            .text = text,
+            .keyspace = {(const uint8_t *)keyspace, strlen(keyspace)},
+        };
+        struct prepared *prepared = prepared_new(&facts);
         if (prepared == NULL) {
             session_close(session, CLOSE_OUT_OF_MEMORY, "");
             return;
@@ -265,27 +101,164 @@ static void prepare_virtual(const struct dispatch *dispatch, struct statement_cl
     session_reply(session, dispatch->header.stream, opcode, body->data, body->length);
 }
 
+/* ---- what is changed on the way ---- */
+
+/* The keyspace unqualified names of a statement belong to: the request's own, else the
+ * connection's. */
+static const char *effective_keyspace(const struct session *session, struct cql_span own,
+                                      char buffer[KEYSPACE_MAX + 1])
+{
+    if (own.data == NULL || own.length > KEYSPACE_MAX)
+        return session->keyspace;
+    memcpy(buffer, own.data, own.length);
+    buffer[own.length] = '\0';
+    return buffer;
+}
+
+static void note_flags(struct dispatch *dispatch, uint32_t flags, uint32_t flags_offset)
+{
+    dispatch->flags = flags;
+    dispatch->flags_offset = flags_offset;
+}
+
+/* The target may know the statement by another id. */
+static void use_prepared_id(struct dispatch *dispatch, const struct prepared *prepared,
+                            uint32_t id_offset)
+{
+    const struct prepared_id *id = &prepared->ids[CLUSTER_TARGET];
+    if (!prepared->ids_differ)
+        return;
+    edits_add(dispatch->edits, EDIT_TARGET, id_offset - 2,
+              2u + prepared->ids[CLUSTER_ORIGIN].length, id, 2u + id->length);
+}
+
+/* The client may leave out the metadata it has of the rows to come. It has the origin's, or what a
+ * cluster has told it since; the cluster that answers must mean the same columns.
+ *
+ * v5, DSE2: a metadata id of one cluster becomes the receiver's own where both mean the same
+ * columns. Any other id is passed on, and a cluster to which it means nothing sends its metadata
+ * along. Elsewhere there are no ids: the target is asked not to leave them out when they are
+ * different. */
+static void use_metadata(struct dispatch *dispatch, const struct prepared *prepared,
+                         const struct cql_statement_request *parsed, struct plan plan)
+{
+    struct cql_span known = parsed->metadata_id;
+    if (known.data == NULL) {
+        if (prepared->columns_differ && (parsed->flags & CQL_QUERY_SKIP_METADATA) != 0 &&
+            plan.sends[CLUSTER_TARGET])
+            dispatch_change_flags(dispatch, EDIT_TARGET, 0, CQL_QUERY_SKIP_METADATA);
+        return;
+    }
+    if (prepared->columns_differ || !(prepared_id_is(&prepared->metadata_ids[0], known) ||
+                                      prepared_id_is(&prepared->metadata_ids[1], known)))
+        return;
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        const struct prepared_id *id = &prepared->metadata_ids[i];
+        if (plan.sends[i] && !prepared_id_is(id, known))
+            edits_add(dispatch->edits, (uint8_t)(1u << i),
+                      (uint32_t)(known.data - dispatch->body) - 2, 2 + (uint32_t)known.length, id,
+                      2u + id->length);
+    }
+}
+
+/* A page is asked of the cluster that issued the paging state, whatever the primary is now; the tag
+ * that names it stays here. A state without one is from before the proxy: it goes by the routing in
+ * force. false: the request was answered. */
+MUST_CHECK static bool follow_paging_state(struct dispatch *dispatch, bool is_read,
+                                           struct plan *plan)
+{
+    struct cql_parameters parameters;
+    const char *reason;
+    enum cluster_id cluster;
+    if (!cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
+                             &reason)) {
+        dispatch_refuse_malformed(dispatch, reason);
+        return false;
+    }
+    if (!paging_tag_read(parameters.paging_state, &cluster))
+        return true;
+    cql_store_u32(dispatch->length_bytes,
+                  (uint32_t)parameters.paging_state.length - PAGING_TAG_BYTES);
+    edits_add(dispatch->edits, EDIT_BOTH, parameters.paging_offset, 4 + PAGING_TAG_BYTES,
+              dispatch->length_bytes, 4);
+    if (is_read) {
+        *plan = (struct plan){.answerer = cluster};
+        plan->sends[cluster] = true;
+    }
+    return true;
+}
+
+/* Gives the write the proxy's timestamp, so that both clusters store the same one. Parameters that
+ * end too early are left for the clusters to refuse. */
+static void stamp(struct dispatch *dispatch)
+{
+    struct worker *worker = dispatch->session->worker;
+    struct cql_parameters parameters;
+    const char *reason;
+    if (!worker->config->stamp_write_timestamps ||
+        !cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
+                             &reason))
+        return;
+    uint64_t now = (uint64_t)write_clock_next(&worker->shared->write_clock, clock_wall_us());
+    cql_store_u32(dispatch->timestamp_bytes, (uint32_t)(now >> 32));
+    cql_store_u32(dispatch->timestamp_bytes + 4, (uint32_t)now);
+    edits_add(dispatch->edits, EDIT_BOTH, parameters.timestamp_offset, 0, dispatch->timestamp_bytes,
+              8);
+    dispatch_change_flags(dispatch, EDIT_BOTH, CQL_QUERY_TIMESTAMP, 0);
+    metrics_add(worker->metrics, METRIC_STAMPED_WRITES, 1);
+}
+
+static bool is_read_class(enum request_class class)
+{
+    return class == REQUEST_READ || class == REQUEST_SYSTEM_READ;
+}
+
+/* What QUERY and EXECUTE have in common from here on. */
+static struct request *send_statement(struct dispatch *dispatch, struct statement_class statement,
+                                      const struct cql_statement_request *parsed,
+                                      const struct prepared *prepared)
+{
+    struct plan plan = route_plan(statement.class, false, dispatch->session->worker->snapshot);
+    if ((parsed->flags & CQL_QUERY_PAGING_STATE) != 0 &&
+        !follow_paging_state(dispatch, is_read_class(statement.class), &plan))
+        return NULL;
+    if (prepared != NULL)
+        use_metadata(dispatch, prepared, parsed, plan);
+    if (statement.takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0)
+        stamp(dispatch);
+    return send_request(dispatch, statement, parsed->consistency, plan);
+}
+
 /* ---- by opcode ---- */
 
 static void on_query(struct dispatch *dispatch)
 {
     struct session *session = dispatch->session;
     struct cql_statement_request parsed;
+    struct cql_parameters parameters;
     const char *reason;
-    if (!cql_read_query(dispatch->header, body_of(dispatch), &parsed, &reason)) {
-        refuse_malformed(dispatch, reason);
+    const char *keyspace = session->keyspace;
+    char buffer[KEYSPACE_MAX + 1];
+    if (!cql_read_query(dispatch->header, dispatch->body, &parsed, &reason)) {
+        dispatch_refuse_malformed(dispatch, reason);
         return;
     }
+    note_flags(dispatch, parsed.flags, parsed.flags_offset);
+    if (UNLIKELY((parsed.flags & CQL_QUERY_KEYSPACE) != 0)) {
+        if (!cql_read_parameters(dispatch->header, dispatch->body, parsed.flags_offset, &parameters,
+                                 &reason)) {
+            dispatch_refuse_malformed(dispatch, reason);
+            return;
+        }
+        keyspace = effective_keyspace(session, parameters.keyspace, buffer);
+    }
     const char *text = (const char *)parsed.text.data;
-    struct statement_class statement =
-        classify_statement(text, parsed.text.length, session->keyspace);
+    struct statement_class statement = classify_statement(text, parsed.text.length, keyspace);
     if (statement.class == REQUEST_VIRTUAL) {
         answer_virtual(dispatch, statement.table, text, parsed.text.length, &parsed);
         return;
     }
-    dispatch->has_paging_state = (parsed.flags & CQL_QUERY_PAGING_STATE) != 0;
-    send_request(dispatch, statement, parsed.consistency,
-                 route_plan(statement.class, false, session->worker->snapshot));
+    send_statement(dispatch, statement, &parsed, NULL);
 }
 
 static void on_prepare(struct dispatch *dispatch)
@@ -293,21 +266,30 @@ static void on_prepare(struct dispatch *dispatch)
     struct session *session = dispatch->session;
     struct cql_statement_request parsed;
     const char *reason;
-    if (!cql_read_prepare(dispatch->header, body_of(dispatch), &parsed, &reason)) {
-        refuse_malformed(dispatch, reason);
+    char buffer[KEYSPACE_MAX + 1];
+    if (!cql_read_prepare(dispatch->header, dispatch->body, &parsed, &reason)) {
+        dispatch_refuse_malformed(dispatch, reason);
         return;
     }
+    const char *keyspace = effective_keyspace(session, parsed.keyspace, buffer);
     struct statement_class statement =
-        classify_statement((const char *)parsed.text.data, parsed.text.length, session->keyspace);
+        classify_statement((const char *)parsed.text.data, parsed.text.length, keyspace);
     if (statement.class == REQUEST_VIRTUAL) {
-        prepare_virtual(dispatch, statement, parsed.text);
+        prepare_virtual(dispatch, statement, parsed.text, keyspace);
+        return;
+    }
+    struct preparation *preparation = preparation_new(statement, parsed.text, keyspace);
+    if (preparation == NULL) {
+        session_close(session, CLOSE_OUT_OF_MEMORY, "");
         return;
     }
     struct statement_class control = {.class = REQUEST_CONTROL};
     struct request *request = send_request(
         dispatch, control, 1, route_plan(REQUEST_CONTROL, true, session->worker->snapshot));
     if (request != NULL)
-        request->prepares = statement;
+        request->preparation = preparation;
+    else
+        preparation_free(preparation);
 }
 
 static void refuse_unprepared(const struct dispatch *dispatch, struct cql_span id)
@@ -322,8 +304,8 @@ static void on_execute(struct dispatch *dispatch)
     struct session *session = dispatch->session;
     struct cql_statement_request parsed;
     const char *reason;
-    if (!cql_read_execute(dispatch->header, body_of(dispatch), &parsed, &reason)) {
-        refuse_malformed(dispatch, reason);
+    if (!cql_read_execute(dispatch->header, dispatch->body, &parsed, &reason)) {
+        dispatch_refuse_malformed(dispatch, reason);
         return;
     }
     struct prepared_handle *handle = prepared_cache_find(&session->worker->prepared, parsed.id);
@@ -338,15 +320,10 @@ static void on_execute(struct dispatch *dispatch)
         prepared_cache_release(handle);
         return;
     }
-    struct id_use use = {
-        .offset = parsed.id_offset, .length = (uint8_t)parsed.id.length, .handle = handle};
-    dispatch->ids = &use;
-    dispatch->id_count = 1;
-    dispatch->has_paging_state = (parsed.flags & CQL_QUERY_PAGING_STATE) != 0;
-    struct request *request =
-        send_request(dispatch, prepared->statement, parsed.consistency,
-                     route_plan(prepared->statement.class, false, session->worker->snapshot));
-    dispatch->ids = NULL;
+    dispatch->prepared = handle;
+    note_flags(dispatch, parsed.flags, parsed.flags_offset);
+    use_prepared_id(dispatch, prepared, parsed.id_offset);
+    struct request *request = send_statement(dispatch, prepared->statement, &parsed, prepared);
     if (request != NULL)
         request->prepared = handle;
     else
@@ -354,29 +331,63 @@ static void on_execute(struct dispatch *dispatch)
 }
 
 struct batch_walk {
-    struct worker *worker;
-    struct dynbuf uses; /* of struct id_use */
+    struct dispatch *dispatch;
+    struct dynbuf handles; /* of struct prepared_handle *, each used until the batch is sent */
     struct cql_span missing;
+    bool has_text; /* a child that comes as text */
+    bool is_conditional;
 };
 
 static bool on_batch_child(void *context, const struct cql_batch_child *child)
 {
     struct batch_walk *walk = context;
-    if (!child->is_prepared)
+    if (!child->is_prepared) {
+        walk->has_text = true;
         return true;
+    }
     struct prepared_handle *handle =
-        prepared_cache_find(&walk->worker->prepared, child->text_or_id);
+        prepared_cache_find(&walk->dispatch->session->worker->prepared, child->text_or_id);
     if (handle == NULL) {
         walk->missing = child->text_or_id;
         return false;
     }
-    struct id_use use = {
-        .offset = child->offset, .length = (uint8_t)child->text_or_id.length, .handle = handle};
-    if (!dynbuf_append(&walk->uses, &use, sizeof use)) {
+    if (!dynbuf_append(&walk->handles, &handle, sizeof(struct prepared_handle *))) {
         prepared_cache_release(handle);
         return false;
     }
+    walk->is_conditional |= handle->prepared->statement.write_type == WRITE_CAS;
+    use_prepared_id(walk->dispatch, handle->prepared, child->offset);
     return true;
+}
+
+static bool find_condition(void *context, const struct cql_batch_child *child)
+{
+    bool *is_conditional = context;
+    if (!child->is_prepared)
+        *is_conditional =
+            classify_statement((const char *)child->text_or_id.data, child->text_or_id.length, "")
+                .write_type == WRITE_CAS;
+    return !*is_conditional;
+}
+
+static bool has_conditional_text(const struct dispatch *dispatch)
+{
+    struct cql_batch batch;
+    bool is_conditional = false;
+    const char *reason;
+    return !cql_read_batch(dispatch->header, dispatch->body, &batch, find_condition,
+                           &is_conditional, &reason);
+}
+
+/* A lightweight transaction has the timestamp its vote gives it, a counter none. */
+static void stamp_batch(struct dispatch *dispatch, const struct cql_batch *batch,
+                        const struct batch_walk *walk)
+{
+    if ((batch->flags & CQL_QUERY_TIMESTAMP) != 0 || batch->type == CQL_BATCH_COUNTER ||
+        walk->is_conditional || (walk->has_text && has_conditional_text(dispatch)))
+        return;
+    note_flags(dispatch, batch->flags, batch->flags_offset);
+    stamp(dispatch);
 }
 
 static void on_batch(struct dispatch *dispatch)
@@ -384,30 +395,29 @@ static void on_batch(struct dispatch *dispatch)
     static const enum write_type types[] = {[CQL_BATCH_LOGGED] = WRITE_BATCH,
                                             [CQL_BATCH_UNLOGGED] = WRITE_UNLOGGED_BATCH,
                                             [CQL_BATCH_COUNTER] = WRITE_COUNTER};
-    struct session *session = dispatch->session;
-    struct worker *worker = session->worker;
-    struct batch_walk walk = {.worker = worker, .uses = worker->id_uses};
+    struct worker *worker = dispatch->session->worker;
+    struct batch_walk walk = {.dispatch = dispatch, .handles = worker->batch_handles};
     struct cql_batch batch;
     const char *reason;
-    dynbuf_reset(&walk.uses);
+    dynbuf_reset(&walk.handles);
     bool is_whole =
-        cql_read_batch(dispatch->header, body_of(dispatch), &batch, on_batch_child, &walk, &reason);
-    worker->id_uses = walk.uses; /* it may have grown */
-    dispatch->ids = (const struct id_use *)(const void *)walk.uses.data;
-    dispatch->id_count = walk.uses.length / sizeof *dispatch->ids;
+        cql_read_batch(dispatch->header, dispatch->body, &batch, on_batch_child, &walk, &reason);
+    worker->batch_handles = walk.handles; /* it may have grown */
     if (is_whole) {
         struct statement_class statement = {.class = REQUEST_WRITE,
                                             .write_type = types[batch.type]};
+        stamp_batch(dispatch, &batch, &walk);
         send_request(dispatch, statement, batch.consistency,
                      route_plan(REQUEST_WRITE, false, worker->snapshot));
     } else if (walk.missing.data != NULL) {
         refuse_unprepared(dispatch, walk.missing);
     } else {
-        refuse_malformed(dispatch,
-                         reason == NULL ? "BATCH has too many prepared statements" : reason);
+        dispatch_refuse_malformed(
+            dispatch, reason == NULL ? "BATCH has too many prepared statements" : reason);
     }
-    for (size_t i = 0; i < dispatch->id_count; i++)
-        prepared_cache_release(dispatch->ids[i].handle);
+    struct prepared_handle **handles = (void *)walk.handles.data;
+    for (size_t i = 0; i < walk.handles.length / sizeof *handles; i++)
+        prepared_cache_release(handles[i]);
 }
 
 /* Events come from the origin alone, so the registration goes there alone. */
@@ -418,10 +428,10 @@ static void on_register(struct dispatch *dispatch)
     uint8_t *copy = malloc(dispatch->header.body_length + 1);
     if (copy == NULL || dispatch->header.body_length > CHUNK_BYTES) {
         free(copy);
-        refuse_malformed(dispatch, "REGISTER body is too large");
+        dispatch_refuse_malformed(dispatch, "REGISTER body is too large");
         return;
     }
-    memcpy(copy, body_of(dispatch), dispatch->header.body_length);
+    memcpy(copy, dispatch->body, dispatch->header.body_length);
     free(session->register_body);
     session->register_body = copy;
     session->register_length = dispatch->header.body_length;
@@ -433,7 +443,16 @@ void dispatch_request(struct session *session, struct cql_header header, const u
                       struct chunk *whole)
 {
     struct dispatch dispatch = {
-        .session = session, .header = header, .frame = frame, .whole = whole};
+        .session = session,
+        .header = header,
+        .body = frame + CQL_HEADER_BYTES,
+        .body_chunk = whole,
+        .frame = frame,
+        .frame_length = CQL_HEADER_BYTES + (size_t)header.body_length,
+        .frame_chunk = whole,
+        .edits = &session->worker->edits,
+    };
+    edits_reset(dispatch.edits);
     if (session->state == SESSION_DRAINING) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_DRAINING, 1);
         session_reply_error(session, header.stream, CQL_ERROR_OVERLOADED,

@@ -14,6 +14,7 @@ struct shard {
     struct prepared *buckets[SHARD_BUCKETS];
     struct list clock; /* oldest first; the eviction hand starts at the front */
     size_t count;
+    size_t text_bytes; /* of the entries' texts */
 };
 
 struct prepared_registry {
@@ -33,11 +34,6 @@ static uint64_t hash_id(struct cql_span id)
             hash = (hash ^ id.data[i]) * 0x100000001b3ULL;
     }
     return hash ^ hash >> 29;
-}
-
-static bool id_equals(const struct prepared_id *id, struct cql_span other)
-{
-    return id->length == other.length && memcmp(id->bytes, other.data, other.length) == 0;
 }
 
 static struct cql_span id_span(const struct prepared_id *id)
@@ -70,25 +66,49 @@ void prepared_registry_free(struct prepared_registry *registry)
     free(registry);
 }
 
-struct prepared *prepared_new(struct cql_span origin_id, struct cql_span target_id,
-                              struct statement_class statement, const char *text,
-                              size_t text_length)
+static bool set_id(struct prepared_id *id, struct cql_span span)
 {
-    if (origin_id.length > CQL_ID_MAX || target_id.length > CQL_ID_MAX || origin_id.length == 0)
+    if (span.length > CQL_ID_MAX)
+        return false;
+    id->length = (uint8_t)span.length;
+    if (span.length > 0)
+        memcpy(id->bytes, span.data, span.length);
+    return true;
+}
+
+struct prepared *prepared_new(const struct prepared_facts *facts)
+{
+    struct cql_span text = facts->text, keyspace = facts->keyspace;
+    if (facts->ids[CLUSTER_ORIGIN].length == 0)
         return NULL;
-    struct prepared *prepared = malloc(sizeof *prepared + text_length);
+    if (text.length > PREPARED_TEXT_MAX)
+        text.length = 0;
+    struct prepared *prepared = malloc(sizeof *prepared + text.length + keyspace.length + 1);
     if (prepared == NULL)
         return NULL;
-    *prepared = (struct prepared){.statement = statement, .text_length = text_length};
+    *prepared = (struct prepared){
+        .statement = facts->statement,
+        .columns_differ = facts->columns_differ,
+        .text_length = text.length,
+    };
     atomic_init(&prepared->references, 1);
     list_init(&prepared->link);
-    prepared->ids[CLUSTER_ORIGIN].length = (uint8_t)origin_id.length;
-    memcpy(prepared->ids[CLUSTER_ORIGIN].bytes, origin_id.data, origin_id.length);
-    prepared->ids[CLUSTER_TARGET].length = (uint8_t)target_id.length;
-    if (target_id.length > 0)
-        memcpy(prepared->ids[CLUSTER_TARGET].bytes, target_id.data, target_id.length);
-    if (text_length > 0)
-        memcpy(prepared->text, text, text_length);
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        if (!set_id(&prepared->ids[i], facts->ids[i]) ||
+            !set_id(&prepared->metadata_ids[i], facts->metadata_ids[i])) {
+            free(prepared);
+            return NULL;
+        }
+    }
+    prepared->ids_differ =
+        !prepared_id_is(&prepared->ids[CLUSTER_TARGET], id_span(&prepared->ids[CLUSTER_ORIGIN]));
+    if (text.length > 0)
+        memcpy(prepared->text, text.data, text.length);
+    char *kept = prepared->text + text.length;
+    if (keyspace.length > 0)
+        memcpy(kept, keyspace.data, keyspace.length);
+    kept[keyspace.length] = '\0';
+    prepared->keyspace = kept;
     return prepared;
 }
 
@@ -109,7 +129,7 @@ void prepared_put(struct prepared *prepared)
 static struct prepared **find_link(struct shard *shard, uint64_t hash, struct cql_span origin_id)
 {
     struct prepared **link = &shard->buckets[(hash / SHARDS) % SHARD_BUCKETS];
-    while (*link != NULL && !id_equals(&(*link)->ids[CLUSTER_ORIGIN], origin_id))
+    while (*link != NULL && !prepared_id_is(&(*link)->ids[CLUSTER_ORIGIN], origin_id))
         link = &(*link)->next;
     return link;
 }
@@ -122,6 +142,7 @@ static void unlink_entry(struct shard *shard, struct prepared **link)
     *link = entry->next;
     list_remove(&entry->link);
     shard->count--;
+    shard->text_bytes -= entry->text_length;
     prepared_put(entry);
 }
 
@@ -142,6 +163,15 @@ static void evict_one(struct shard *shard)
     }
 }
 
+/* A client of a version without metadata ids has prepared what one with them is using. */
+static void take_over_metadata_ids(struct prepared *prepared, const struct prepared *before)
+{
+    if (prepared->metadata_ids[CLUSTER_ORIGIN].length > 0 ||
+        !prepared_id_is(&before->ids[CLUSTER_TARGET], id_span(&prepared->ids[CLUSTER_TARGET])))
+        return;
+    memcpy(prepared->metadata_ids, before->metadata_ids, sizeof prepared->metadata_ids);
+}
+
 int prepared_registry_add(struct prepared_registry *registry, struct prepared *prepared)
 {
     struct cql_span id = id_span(&prepared->ids[CLUSTER_ORIGIN]);
@@ -150,9 +180,13 @@ int prepared_registry_add(struct prepared_registry *registry, struct prepared *p
     pthread_mutex_lock(&shard->mutex);
     int before = (int)shard->count;
     struct prepared **link = find_link(shard, hash, id);
-    if (*link != NULL)
+    if (*link != NULL) {
+        take_over_metadata_ids(prepared, *link);
         unlink_entry(shard, link);
-    else if (shard->count >= registry->shard_entries_max)
+    }
+    while (shard->count > 0 &&
+           (shard->count >= registry->shard_entries_max ||
+            shard->text_bytes + prepared->text_length > PREPARED_BYTES_MAX / SHARDS))
         evict_one(shard);
     struct prepared **bucket = &shard->buckets[(hash / SHARDS) % SHARD_BUCKETS];
     prepared_get(prepared);
@@ -160,6 +194,7 @@ int prepared_registry_add(struct prepared_registry *registry, struct prepared *p
     *bucket = prepared;
     list_append(&shard->clock, &prepared->link);
     shard->count++;
+    shard->text_bytes += prepared->text_length;
     int change = (int)shard->count - before;
     pthread_mutex_unlock(&shard->mutex);
     return change;
@@ -193,7 +228,7 @@ struct prepared *prepared_registry_find_by_target(struct prepared_registry *regi
         for (struct list *node = shard->clock.next; node != &shard->clock && found == NULL;
              node = node->next) {
             struct prepared *entry = CONTAINER_OF(node, struct prepared, link);
-            if (id_equals(&entry->ids[CLUSTER_TARGET], target_id))
+            if (prepared_id_is(&entry->ids[CLUSTER_TARGET], target_id))
                 found = prepared_get(entry);
         }
         pthread_mutex_unlock(&shard->mutex);
@@ -236,7 +271,8 @@ struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct
 {
     struct prepared_handle **slot = &cache->slots[hash_id(origin_id) % PREPARED_CACHE_SLOTS];
     struct prepared_handle *handle = *slot;
-    if (LIKELY(handle != NULL && id_equals(&handle->prepared->ids[CLUSTER_ORIGIN], origin_id) &&
+    if (LIKELY(handle != NULL &&
+               prepared_id_is(&handle->prepared->ids[CLUSTER_ORIGIN], origin_id) &&
                !atomic_load_explicit(&handle->prepared->is_replaced, memory_order_acquire))) {
         if (!atomic_load_explicit(&handle->prepared->is_used, memory_order_relaxed))
             atomic_store_explicit(&handle->prepared->is_used, true, memory_order_relaxed);

@@ -1,5 +1,5 @@
-/* The registry of prepared statements: from the id clients know (the origin's) to each cluster's id
- * and the class decided at PREPARE. One per process, sharded, bounded, entries immutable; each
+/* The registry of prepared statements: from the id clients know (the origin's) to each cluster's
+ * ids and what was decided at PREPARE. One per process, sharded, bounded, entries immutable; each
  * worker reads through its own cache without a lock.
  *
  *   worker: prepared_cache_find ─hit─► handle          (no lock, no shared write)
@@ -10,16 +10,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "common/list.h"
 #include "dataplane/classify.h"
 #include "proto/cql_cursor.h"
 #include "proto/cql_response.h"
 
+/* The struct's first 2 + length bytes are the id as [short bytes] on the wire. */
 struct prepared_id {
+    uint8_t length_high; /* 0 */
     uint8_t length;
     uint8_t bytes[CQL_ID_MAX];
 };
+
+static inline bool prepared_id_is(const struct prepared_id *id, struct cql_span other)
+{
+    return id->length == other.length && memcmp(id->bytes, other.data, other.length) == 0;
+}
+
+/* Longest statement text that is kept, and how much text all entries together may keep: a registry
+ * over that evicts. */
+#define PREPARED_TEXT_MAX  ((size_t)16 * 1024)
+#define PREPARED_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
 struct prepared {
     _Atomic uint32_t references;
@@ -29,9 +42,23 @@ struct prepared {
     struct list link;         /* registry: the shard's clock */
     struct prepared *next;    /* registry: the bucket's chain */
     struct prepared_id ids[CLUSTER_COUNT];
+    struct prepared_id metadata_ids[CLUSTER_COUNT]; /* of the result metadata; empty: none known */
+    bool ids_differ;     /* the target's id is another than the origin's, which clients use */
+    bool columns_differ; /* the clusters' result metadata describe different columns */
     struct statement_class statement;
-    size_t text_length; /* REQUEST_VIRTUAL: the statement, to answer it from; else 0 */
-    char text[];
+    const char *keyspace; /* the one it was prepared under, "" for none */
+    size_t text_length;   /* 0: longer than PREPARED_TEXT_MAX, not kept */
+    char text[];          /* the statement, for those who answer it or prepare it again */
+};
+
+/* What an entry is made of; spans are copied. */
+struct prepared_facts {
+    struct cql_span ids[CLUSTER_COUNT]; /* the target's may be empty: it does not know it */
+    struct cql_span metadata_ids[CLUSTER_COUNT];
+    bool columns_differ;
+    struct statement_class statement;
+    struct cql_span text;
+    struct cql_span keyspace;
 };
 
 struct prepared_registry;
@@ -40,15 +67,15 @@ struct prepared_registry;
 struct prepared_registry *prepared_registry_new(size_t entries_max);
 void prepared_registry_free(struct prepared_registry *registry);
 
-/* Makes an entry with one reference, the caller's; text may be NULL. NULL: out of memory, or an id
- * over CQL_ID_MAX bytes. */
-struct prepared *prepared_new(struct cql_span origin_id, struct cql_span target_id,
-                              struct statement_class statement, const char *text,
-                              size_t text_length);
+/* Makes an entry with one reference, the caller's. NULL: out of memory, or an id is over CQL_ID_MAX
+ * bytes, or the origin's is empty. */
+struct prepared *prepared_new(const struct prepared_facts *facts);
 void prepared_put(struct prepared *prepared);
 
-/* Adds the entry, or replaces the one with the same origin id; may evict another. The registry
- * takes its own reference. Returns by how much the number of entries changed. */
+/* Adds the entry, or replaces the one with the same origin id; may evict others. What only newer
+ * protocol versions tell (metadata ids) is taken over from the replaced entry when the new one
+ * lacks it. The registry takes its own reference. Returns by how much the number of entries
+ * changed. */
 int prepared_registry_add(struct prepared_registry *registry, struct prepared *prepared);
 /* By the client's id: an entry with a reference for the caller, or NULL. */
 struct prepared *prepared_registry_find(struct prepared_registry *registry,

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "dataplane/preparation.h"
+
 #define FIRST_SLOTS 16
 
 void request_pool_init(struct request_pool *pool)
@@ -75,7 +77,8 @@ void request_end(struct request_table *table, struct request_pool *pool, struct 
 {
     request_drop_held(request);
     prepared_cache_release(request->prepared);
-    free(request->prepared_target_id);
+    if (UNLIKELY(request->preparation != NULL))
+        preparation_free(request->preparation);
     table->slots[request->slot] = NULL;
     table->free_slots[table->free_count++] = request->slot;
     table->used--;

@@ -16,6 +16,7 @@
 #include "dataplane/prepared.h"
 
 struct session;
+struct preparation;
 
 /* Answers kept while the other cluster is awaited are mostly empty results; these fit here. */
 #define REQUEST_HELD_INLINE 48
@@ -30,12 +31,11 @@ struct request {
     uint8_t opcode;
     bool is_expired; /* the client has been answered; late answers are dropped */
     struct statement_class statement;
-    struct statement_class prepares; /* PREPARE: the class of what is being prepared */
     uint16_t consistency;
     enum cluster_id answerer;
     enum outcome outcomes[CLUSTER_COUNT];
-    struct prepared_handle *prepared;       /* EXECUTE */
-    struct prepared_id *prepared_target_id; /* PREPARE: the target's id, once known */
+    struct prepared_handle *prepared; /* EXECUTE */
+    struct preparation *preparation;  /* PREPARE */
     enum cluster_id held_from;
     uint32_t held_length; /* 0: nothing is held */
     uint8_t *held;        /* a whole frame: held_inline or heap */

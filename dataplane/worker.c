@@ -342,7 +342,8 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     prepared_cache_init(&worker->prepared, shared->prepared);
     dynbuf_init(&worker->supported, 65536);
     dynbuf_init(&worker->reply, (size_t)16 * 1024 * 1024);
-    dynbuf_init(&worker->id_uses, (size_t)4 * 1024 * 1024);
+    edits_init(&worker->edits);
+    dynbuf_init(&worker->batch_handles, 65536 * sizeof(void *));
     worker->metrics = metrics_block_new();
     tls_thread_init(&worker->tls, worker->metrics);
     for (int i = 0; i < TLS_SIDE_COUNT; i++)
@@ -394,7 +395,8 @@ void worker_fini(struct worker *worker)
     request_pool_fini(&worker->requests);
     dynbuf_fini(&worker->supported);
     dynbuf_fini(&worker->reply);
-    dynbuf_fini(&worker->id_uses);
+    edits_fini(&worker->edits);
+    dynbuf_fini(&worker->batch_handles);
     stream_loop_fini(&worker->loop);
     tls_thread_fini(&worker->tls);
     if (worker->base != NULL)

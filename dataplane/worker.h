@@ -10,6 +10,7 @@
 #include "common/list.h"
 #include "common/mailbox.h"
 #include "dataplane/config.h"
+#include "dataplane/edits.h"
 #include "dataplane/metrics.h"
 #include "dataplane/prepared.h"
 #include "dataplane/request.h"
@@ -18,6 +19,7 @@
 #include "dataplane/tls_stream.h"
 #include "dataplane/topology.h"
 #include "dataplane/virtual.h"
+#include "dataplane/write_timestamp.h"
 
 struct evconnlistener;
 
@@ -29,6 +31,7 @@ struct worker_shared {
     struct tls_context *tls[TLS_SIDE_COUNT];   /* what new workers begin with; main thread */
     _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
     _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
+    struct write_clock write_clock;            /* stamps of writes without a client timestamp */
     _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
 };
 
@@ -61,9 +64,10 @@ struct worker {
     struct snapshot *snapshot;
     uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
-    struct dynbuf supported; /* SUPPORTED body for the topologies in force */
-    struct dynbuf reply;     /* body under construction */
-    struct dynbuf id_uses;   /* dispatch.c: prepared ids of the BATCH at hand */
+    struct dynbuf supported;     /* SUPPORTED body for the topologies in force */
+    struct dynbuf reply;         /* body under construction */
+    struct edits edits;          /* dispatch.c: of the request at hand */
+    struct dynbuf batch_handles; /* dispatch.c: prepared statements of the BATCH at hand */
 };
 
 /* Makes the worker and its listener on PROXY_QUERY_ADDRESS:PROXY_QUERY_PORT. The snapshot and both

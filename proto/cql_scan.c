@@ -23,8 +23,8 @@ static bool is_name(struct cql_token token)
     return token.kind == CQL_TOKEN_WORD || token.kind == CQL_TOKEN_QUOTED_NAME;
 }
 
-/* Goes to the first WORD `word` that stands at nesting depth 0 and is no part of a dotted name. */
-static bool find_word(struct cql_lexer *lexer, const char *word)
+/* The next WORD at nesting depth 0 that is no part of a dotted name, as *word. */
+static bool next_word(struct cql_lexer *lexer, struct cql_token *word)
 {
     size_t depth = 0;
     bool after_dot = false;
@@ -41,13 +41,60 @@ static bool find_word(struct cql_lexer *lexer, const char *word)
                 depth--;
             break;
         case CQL_TOKEN_WORD:
-            if (depth == 0 && !after_dot && cql_token_is_word(token, word))
+            if (depth == 0 && !after_dot) {
+                *word = token;
                 return true;
+            }
             break;
         default:
             break;
         }
         after_dot = cql_token_is_symbol(token, '.');
+    }
+}
+
+static bool find_word(struct cql_lexer *lexer, const char *text)
+{
+    struct cql_token word;
+    while (next_word(lexer, &word)) {
+        if (cql_token_is_word(word, text))
+            return true;
+    }
+    return false;
+}
+
+/* Behind USING: `TTL 60 AND TIMESTAMP ?` and the like. Looks at a copy of the lexer, so that what
+ * follows is seen by whoever goes on. */
+static bool has_timestamp(struct cql_lexer lexer)
+{
+    struct cql_token token = cql_lexer_next(&lexer);
+    while (token.kind == CQL_TOKEN_WORD && !cql_token_is_word(token, "timestamp")) {
+        /* The attribute's value: 60, -1, ?, :name. */
+        token = cql_lexer_next(&lexer);
+        if (cql_token_is_symbol(token, ':') || cql_token_is_symbol(token, '-'))
+            token = cql_lexer_next(&lexer);
+        if (!cql_token_is_word(cql_lexer_next(&lexer), "and"))
+            return false;
+        token = cql_lexer_next(&lexer);
+    }
+    return token.kind == CQL_TOKEN_WORD;
+}
+
+static void scan_write(struct cql_lexer *lexer, struct cql_scan *scan)
+{
+    struct cql_token word;
+    if (scan->statement == CQL_STATEMENT_BATCH) {
+        struct cql_lexer ahead = *lexer;
+        if (cql_token_is_word(cql_lexer_next(&ahead), "using"))
+            scan->has_timestamp = has_timestamp(ahead);
+    }
+    while (next_word(lexer, &word)) {
+        if (cql_token_is_word(word, "if"))
+            scan->is_conditional = true;
+        else if (scan->statement != CQL_STATEMENT_BATCH && cql_token_is_word(word, "using"))
+            scan->has_timestamp = has_timestamp(*lexer);
+        if (scan->is_conditional)
+            return; /* whether it says when it happened cannot matter any more */
     }
 }
 
@@ -104,6 +151,7 @@ void cql_scan(const char *text, size_t length, struct cql_scan *scan)
     /* The name texts stay as they are until a name is read: clearing half a kilobyte for each
      * statement is wasted work. */
     scan->is_conditional = false;
+    scan->has_timestamp = false;
     scan->is_unlogged = false;
     scan->is_counter = false;
     scan->has_table = false;
@@ -125,7 +173,7 @@ void cql_scan(const char *text, size_t length, struct cql_scan *scan)
     case CQL_STATEMENT_UPDATE:
     case CQL_STATEMENT_DELETE:
     case CQL_STATEMENT_BATCH:
-        scan->is_conditional = find_word(&lexer, "if");
+        scan_write(&lexer, scan);
         break;
     default:
         break;

@@ -42,8 +42,10 @@ struct cql_scan {
     bool is_counter;     /* BATCH only: BEGIN COUNTER BATCH */
     bool is_conditional; /* a write with a top-level IF: lightweight transaction (not for CREATE …
                             IF NOT EXISTS) */
-    bool has_table;      /* SELECT only: FROM was found, at nesting depth 0, followed by a name */
-    bool has_keyspace;   /* the name was qualified: keyspace.table */
+    bool has_timestamp; /* a write with a top-level USING TIMESTAMP; of a BATCH only its own counts,
+                           not those of its statements */
+    bool has_table;     /* SELECT only: FROM was found, at nesting depth 0, followed by a name */
+    bool has_keyspace;  /* the name was qualified: keyspace.table */
     struct cql_name keyspace;
     struct cql_name table;
 };

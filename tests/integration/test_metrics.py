@@ -120,6 +120,7 @@ def test_a_write_counts_on_both(world, keyspace):
         'zdm_proxy_request_duration_seconds_count{type="writes"}',
         f'zdm_origin_request_duration_seconds_count{{node="{world.origin.node}",type="writes"}}',
         f'zdm_target_request_duration_seconds_count{{node="{world.target.node}",type="writes"}}',
+        "zdm_proxy_stamped_writes_total",
     )
 
 

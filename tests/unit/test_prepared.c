@@ -57,11 +57,20 @@ static struct id target_of(const struct id *origin)
     return id;
 }
 
+static struct prepared *entry(const struct id *origin, const struct id *target,
+                              struct statement_class statement, const char *text)
+{
+    return prepared_new(&(struct prepared_facts){
+        .ids = {span_of(origin), span_of(target)},
+        .statement = statement,
+        .text = {(const uint8_t *)text, strlen(text)},
+    });
+}
+
 /* Adds an entry under origin with the given target id; returns the change of the count. */
 static int add(struct prepared_registry *registry, struct id origin, struct id target)
 {
-    struct prepared *prepared =
-        prepared_new(span_of(&origin), span_of(&target), read_class, NULL, 0);
+    struct prepared *prepared = entry(&origin, &target, read_class, "");
     assert_non_null(prepared);
     int change = prepared_registry_add(registry, prepared);
     prepared_put(prepared);
@@ -99,8 +108,7 @@ static void test_new(void **state)
 {
     struct id origin = id_scattered(1), target = id_scattered(2);
     (void)state;
-    struct prepared *prepared =
-        prepared_new(span_of(&origin), span_of(&target), write_class, "SELECT 1", 8);
+    struct prepared *prepared = entry(&origin, &target, write_class, "SELECT 1");
     assert_non_null(prepared);
     assert_int_equal(prepared->statement.class, REQUEST_WRITE);
     assert_int_equal(prepared->statement.write_type, WRITE_CAS);
@@ -118,9 +126,9 @@ static void test_id_lengths(void **state)
     struct prepared_registry *registry = prepared_registry_new(SHARDS * 256);
     struct id empty = {.length = 0}, longest = {.length = CQL_ID_MAX},
               too_long = {.length = CQL_ID_MAX + 1};
-    assert_null(prepared_new(span_of(&empty), span_of(&longest), read_class, NULL, 0));
-    assert_null(prepared_new(span_of(&too_long), span_of(&longest), read_class, NULL, 0));
-    assert_null(prepared_new(span_of(&longest), span_of(&too_long), read_class, NULL, 0));
+    assert_null(entry(&empty, &longest, read_class, ""));
+    assert_null(entry(&too_long, &longest, read_class, ""));
+    assert_null(entry(&longest, &too_long, read_class, ""));
     /* The first bytes are all the same, so each id is a prefix of the next. */
     for (size_t length = 1; length <= CQL_ID_MAX; length++) {
         struct id id = {.length = length};
@@ -381,8 +389,7 @@ static void *hammer_run(void *context)
             struct id target = origin;
             target.length = 24;
             memcpy(target.bytes + 16, &x, sizeof x);
-            struct prepared *prepared =
-                prepared_new(span_of(&origin), span_of(&target), read_class, NULL, 0);
+            struct prepared *prepared = entry(&origin, &target, read_class, "");
             CHECK(prepared != NULL);
             hammer->count += prepared_registry_add(hammer->registry, prepared);
             prepared_put(prepared);

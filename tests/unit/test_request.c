@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "dataplane/preparation.h"
 #include "dataplane/request.h"
 
 /* Sanitizers report a hopeless allocation instead of letting it fail; here it is meant to fail. */
@@ -88,7 +89,8 @@ static void test_reused_request_is_zeroed(void **state)
     request->consistency = 4;
     request->answerer = CLUSTER_TARGET;
     request->outcomes[CLUSTER_ORIGIN] = request->outcomes[CLUSTER_TARGET] = OUTCOME_ERROR;
-    request->prepared_target_id = calloc(1, sizeof *request->prepared_target_id);
+    request->preparation = preparation_new((struct statement_class){.class = REQUEST_READ},
+                                           (struct cql_span){(const uint8_t *)"x", 1}, "ks");
     assert_true(request_hold(request, CLUSTER_TARGET, frame, sizeof frame));
     request_end(&table, &pool, request);
 
@@ -105,7 +107,7 @@ static void test_reused_request_is_zeroed(void **state)
     assert_int_equal(again->outcomes[CLUSTER_ORIGIN], OUTCOME_NOT_ASKED);
     assert_int_equal(again->outcomes[CLUSTER_TARGET], OUTCOME_NOT_ASKED);
     assert_null(again->prepared);
-    assert_null(again->prepared_target_id);
+    assert_null(again->preparation);
     assert_null(again->held);
     assert_int_equal(again->held_length, 0);
     assert_true(list_is_empty(&again->deadline));
@@ -151,8 +153,8 @@ static void test_prepared_is_released(void **state)
     struct request_table table;
     (void)state;
     struct prepared_registry *registry = prepared_registry_new(16);
-    struct prepared *prepared =
-        prepared_new(span, span, (struct statement_class){.class = REQUEST_WRITE}, NULL, 0);
+    struct prepared *prepared = prepared_new(
+        &(struct prepared_facts){.ids = {span, span}, .statement = {.class = REQUEST_WRITE}});
     prepared_registry_add(registry, prepared);
     prepared_put(prepared);
     prepared_cache_init(&cache, registry);
