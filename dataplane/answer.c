@@ -151,15 +151,28 @@ static void pass_on(struct session *session, int16_t stream, const uint8_t *fram
     session_check_pressure(session);
 }
 
+/* The frame's body, made plain if it is compressed, and *header that of the plain frame. NULL: it
+ * is corrupt; *reason says how. */
+static const uint8_t *open_body(struct session *session, struct cql_header *header,
+                                const uint8_t *frame, const char **reason)
+{
+    const uint8_t *body = frame + CQL_HEADER_BYTES;
+    return compression_open(&session->worker->opened_answer, session->compression,
+                            INSPECTED_ANSWER_MAX, header, &body, reason)
+               ? body
+               : NULL;
+}
+
 /* Both clusters have prepared the statement; frame is the origin's answer. */
 static void deliver_prepared(struct session *session, const struct request *request,
-                             struct cql_header header, const uint8_t *frame, size_t length)
+                             struct cql_header header, const uint8_t *body,
+                             const uint8_t *frame, size_t length)
 {
     struct worker *worker = session->worker;
     struct prepared *prepared =
         request->preparation == NULL
             ? NULL
-            : preparation_finish(request->preparation, header, frame + CQL_HEADER_BYTES);
+            : preparation_finish(request->preparation, header, body);
     if (prepared == NULL) {
         session_reply_error(
             session, request->client_stream, CQL_ERROR_SERVER,
@@ -196,9 +209,9 @@ static void deliver_unprepared(struct session *session, const struct request *re
 }
 
 static void remember_keyspace(struct session *session, struct cql_header header,
-                              const uint8_t *frame)
+                              const uint8_t *body)
 {
-    struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+    struct cql_cursor cursor = cql_open_response(header, body);
     int32_t kind = cql_read_i32(&cursor);
     struct cql_span keyspace = cql_read_string(&cursor);
     if (cursor.failed || kind != CQL_RESULT_SET_KEYSPACE || keyspace.length > KEYSPACE_MAX)
@@ -207,13 +220,28 @@ static void remember_keyspace(struct session *session, struct cql_header header,
     session->keyspace[keyspace.length] = '\0';
 }
 
+/* Answers that are looked into before they are passed on. */
+static bool is_inspected(const struct request *request, uint8_t opcode)
+{
+    return opcode == CQL_OPCODE_ERROR || request->opcode == CQL_OPCODE_PREPARE ||
+           request->statement.class == REQUEST_USE;
+}
+
 /* Gives the client the frame of the cluster whose outcome counts. */
 static void deliver(struct session *session, const struct request *request, enum cluster_id cluster,
                     const uint8_t *frame, size_t length)
 {
     struct cql_header header = cql_header_load(frame);
+    const char *reason;
+    const uint8_t *body = NULL;
+    if (is_inspected(request, header.opcode) &&
+        (body = open_body(session, &header, frame, &reason)) == NULL) {
+        /* It could be read when it came in. */
+        session_close(session, CLOSE_OUT_OF_MEMORY, reason);
+        return;
+    }
     if (header.opcode == CQL_OPCODE_ERROR) {
-        struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+        struct cql_cursor cursor = cql_open_response(header, body);
         bool is_unprepared = cql_read_i32(&cursor) == CQL_ERROR_UNPREPARED;
         (void)cql_read_string(&cursor);
         struct cql_span id = cql_read_string(&cursor);
@@ -222,10 +250,10 @@ static void deliver(struct session *session, const struct request *request, enum
             return;
         }
     } else if (request->opcode == CQL_OPCODE_PREPARE) {
-        deliver_prepared(session, request, header, frame, length);
+        deliver_prepared(session, request, header, body, frame, length);
         return;
     } else if (request->statement.class == REQUEST_USE && header.opcode == CQL_OPCODE_RESULT) {
-        remember_keyspace(session, header, frame);
+        remember_keyspace(session, header, body);
         shadow_follow_keyspace(session);
     }
     pass_on(session, request->client_stream, frame, length);
@@ -307,7 +335,13 @@ static void on_event(struct upstream *upstream, struct cql_header header, const 
                      size_t length)
 {
     struct session *session = upstream->session;
-    struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+    const char *reason;
+    const uint8_t *body = open_body(session, &header, frame, &reason);
+    if (body == NULL) {
+        upstream_lose(upstream, reason);
+        return;
+    }
+    struct cql_cursor cursor = cql_open_response(header, body);
     bool is_wanted = upstream->cluster == CLUSTER_ORIGIN && session->is_registered &&
                      header.opcode == CQL_OPCODE_EVENT &&
                      cql_span_equals(cql_read_string(&cursor), "SCHEMA_CHANGE") &&
@@ -328,23 +362,24 @@ static void on_frame(struct upstream *upstream, struct request *request, struct 
         swallow(session, request, upstream->cluster, outcome);
         return;
     }
+    const char *reason;
+    const uint8_t *body = NULL;
+    if (is_inspected(request, header.opcode) &&
+        (body = open_body(session, &header, frame, &reason)) == NULL) {
+        upstream_lose(upstream, reason);
+        return;
+    }
     if (outcome == OUTCOME_ERROR) {
-        struct cql_cursor cursor = cql_open_response(header, frame + CQL_HEADER_BYTES);
+        struct cql_cursor cursor = cql_open_response(header, body);
         error_code = cql_read_i32(&cursor);
     } else if (request->preparation != NULL && upstream->cluster == CLUSTER_TARGET) {
-        preparation_note_target(request->preparation, header, frame + CQL_HEADER_BYTES);
+        preparation_note_target(request->preparation, header, body);
     }
     record(session, request, upstream->cluster, outcome, error_code);
     settle(session, request, upstream->cluster, frame, length);
 }
 
 /* ---- large frames ---- */
-
-static bool must_be_whole(const struct request *request, struct cql_header header)
-{
-    return header.opcode == CQL_OPCODE_ERROR || request->opcode == CQL_OPCODE_PREPARE ||
-           request->statement.class == REQUEST_USE;
-}
 
 enum large_step { LARGE_PAUSED, LARGE_FLOWS, LARGE_WANTED_WHOLE };
 
@@ -355,7 +390,7 @@ static enum large_step begin_large(struct upstream *upstream, struct request *re
     upstream->frame_request = request;
     upstream->frame_left = header.body_length;
     if (!is_swallowed(request)) {
-        if (must_be_whole(request, header))
+        if (is_inspected(request, header.opcode))
             return LARGE_WANTED_WHOLE;
         enum outcome outcomes[CLUSTER_COUNT] = {request->outcomes[CLUSTER_ORIGIN],
                                                 request->outcomes[CLUSTER_TARGET]};
@@ -442,7 +477,8 @@ size_t answer_on_input(struct upstream *upstream, const uint8_t *data, size_t le
         struct cql_header header = cql_header_load(frame);
         if (!header.is_response || header.version != session->version ||
             !cql_opcode_is_response(header.opcode) || header.body_length > CQL_FRAME_BODY_MAX ||
-            (header.flags & CQL_FLAG_COMPRESSED) != 0) {
+            ((header.flags & CQL_FLAG_COMPRESSED) != 0 &&
+             session->compression == CQL_COMPRESSION_NONE)) {
             upstream_lose(upstream, "sent a malformed frame");
             break;
         }

@@ -439,6 +439,22 @@ static void on_register(struct dispatch *dispatch)
     send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
 }
 
+/* Makes a compressed frame's body plain. false: it cannot be; the request was answered. */
+MUST_CHECK static bool open_frame(struct dispatch *dispatch)
+{
+    struct session *session = dispatch->session;
+    const char *reason;
+    if (compression_open(&session->worker->opened_request, session->compression,
+                         SESSION_REQUEST_MAX, &dispatch->header, &dispatch->body, &reason)) {
+        dispatch->body_chunk = NULL;
+        return true;
+    }
+    metrics_add(session->worker->metrics, METRIC_REFUSED_COMPRESSION, 1);
+    session_reply_error(session, dispatch->header.stream, CQL_ERROR_PROTOCOL, "%s: %s",
+                        cql_opcode_name(dispatch->header.opcode), reason);
+    return false;
+}
+
 void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,
                       struct chunk *whole)
 {
@@ -459,6 +475,8 @@ void dispatch_request(struct session *session, struct cql_header header, const u
                             "Shutting down, please retry on next host.");
         return;
     }
+    if (UNLIKELY((header.flags & CQL_FLAG_COMPRESSED) != 0) && !open_frame(&dispatch))
+        return;
     switch (header.opcode) {
     case CQL_OPCODE_QUERY:
         on_query(&dispatch);

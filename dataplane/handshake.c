@@ -15,7 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dataplane/compression.h"
 #include "dataplane/session.h"
+#include "dataplane/supported.h"
 #include "dataplane/worker.h"
 #include "proto/cql_request.h"
 #include "proto/cql_response.h"
@@ -52,6 +54,23 @@ static bool asks(const struct session *session, enum cluster_id cluster)
     return session->worker->topologies[cluster]->requires_authentication;
 }
 
+/* A compression works through the proxy when both clusters offer it: what is only forwarded stays
+ * as it came. v5 compresses segments, and those with lz4 alone. */
+static bool agree_on_compression(struct session *session, struct cql_span name)
+{
+    enum cql_compression wanted;
+    if (!cql_compression_find(name, &wanted))
+        return false;
+    if (wanted == CQL_COMPRESSION_SNAPPY && cql_version_has_segments(session->version))
+        return false;
+    for (int i = 0; i < CLUSTER_COUNT && wanted != CQL_COMPRESSION_NONE; i++) {
+        if (!supported_has_compression(session->worker->topologies[i], wanted))
+            return false;
+    }
+    session->compression = wanted;
+    return true;
+}
+
 static void on_startup(struct session *session, struct cql_header header, const uint8_t *body)
 {
     struct cql_span compression;
@@ -60,8 +79,7 @@ static void on_startup(struct session *session, struct cql_header header, const 
         fail(session, CLOSE_PROTOCOL, "STARTUP body is not a [string map]");
         return;
     }
-    if (compression.data != NULL && compression.length > 0 &&
-        !cql_span_equals(compression, "none")) {
+    if (!agree_on_compression(session, compression)) {
         session_reply_error(
             session, header.stream, CQL_ERROR_PROTOCOL,
             "Unknown or unsupported compression algorithm: %s",
@@ -129,6 +147,14 @@ static bool keep_configured_token(struct session *session, enum cluster_id clust
 
 static void on_auth_response(struct session *session, struct cql_header header, const uint8_t *body)
 {
+    const char *reason;
+    if (!compression_open(&session->worker->opened_request, session->compression,
+                          SESSION_HANDSHAKE_MAX, &header, &body, &reason)) {
+        metrics_add(session->worker->metrics, METRIC_REFUSED_COMPRESSION, 1);
+        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL, "AUTH_RESPONSE: %s",
+                            reason);
+        return;
+    }
     struct cql_cursor cursor = cql_cursor_over(body, header.body_length);
     struct cql_span token = cql_read_bytes(&cursor);
     if (cursor.failed) {

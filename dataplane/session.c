@@ -178,7 +178,8 @@ static bool admit_header(struct session *session, struct cql_header header, cons
         fault = "unknown opcode";
     else if (header.version != session->version)
         fault = "the protocol version changed within a connection";
-    else if ((header.flags & CQL_FLAG_COMPRESSED) != 0)
+    else if ((header.flags & CQL_FLAG_COMPRESSED) != 0 &&
+             session->compression == CQL_COMPRESSION_NONE)
         fault = "a compressed frame came though no compression was agreed on";
     else if (header.body_length > CQL_FRAME_BODY_MAX)
         fault = "announced body length is over 256 MiB";

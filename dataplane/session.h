@@ -22,6 +22,7 @@
 #include "dataplane/request.h"
 #include "dataplane/stream.h"
 #include "dataplane/upstream.h"
+#include "proto/cql_compression.h"
 #include "proto/cql_frame.h"
 
 struct worker;
@@ -72,6 +73,7 @@ struct session {
     enum close_reason close_reason;
     bool is_over_limit;
     uint8_t version; /* protocol version of the client, fixed by its STARTUP */
+    enum cql_compression compression; /* agreed on in STARTUP */
     uint64_t accepted_ns;
     struct stream client;
     uint32_t client_skip; /* body bytes of a refused request still to come */

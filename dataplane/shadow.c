@@ -209,6 +209,11 @@ static void settle(struct shadow *shadow, uint16_t id, enum metric_node_error er
 static void on_error(struct shadow *shadow, uint16_t id, struct cql_header header,
                      const uint8_t *body)
 {
+    const char *reason;
+    if (!compression_open(&shadow->upstream.session->worker->opened_answer,
+                          shadow->upstream.session->compression, STREAM_WHOLE_FRAME, &header, &body,
+                          &reason))
+        header.body_length = 0; /* an error all the same, of no known kind */
     struct cql_cursor cursor = cql_open_response(header, body);
     int32_t code = cql_read_i32(&cursor);
     struct prepared_handle *handle = shadow->requests[id].prepared;

@@ -4,8 +4,13 @@
 
 #include "common/dynbuf.h"
 #include "dataplane/topology.h"
+#include "proto/cql_compression.h"
 
 /* Writes a [string multimap] body to out. PROTOCOL_VERSIONS loses the versions the proxy does not
- * speak; COMPRESSION is there but empty, since drivers look for it and the proxy carries none. */
+ * speak; COMPRESSION, which drivers look for, names what both clusters offer, in the origin's
+ * order. */
 void supported_build(const struct topology *origin, const struct topology *target,
                      struct dynbuf *out);
+
+/* The cluster offers this compression. */
+bool supported_has_compression(const struct topology *topology, enum cql_compression compression);

@@ -434,13 +434,20 @@ static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data,
         return 0;
     if (header.opcode == CQL_OPCODE_EVENT) /* registered already, not restored yet */
         return total;
+    const uint8_t *body = data + CQL_HEADER_BYTES;
+    const char *reason;
+    if (!compression_open(&worker_of(upstream)->opened_answer, upstream->session->compression,
+                          HANDSHAKE_BODY_MAX, &header, &body, &reason)) {
+        upstream_lose(upstream, reason);
+        return 0;
+    }
     forget_reply(upstream);
     upstream->reply_body = malloc(header.body_length + 1);
     if (upstream->reply_body == NULL) {
         upstream_lose(upstream, "out of memory");
         return 0;
     }
-    memcpy(upstream->reply_body, data + CQL_HEADER_BYTES, header.body_length);
+    memcpy(upstream->reply_body, body, header.body_length);
     upstream->reply_header = header;
     upstream->reply_opcode = header.opcode;
     on_handshake_reply(upstream);

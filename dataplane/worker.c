@@ -397,6 +397,8 @@ void worker_fini(struct worker *worker)
     dynbuf_fini(&worker->reply);
     edits_fini(&worker->edits);
     dynbuf_fini(&worker->batch_handles);
+    compression_room_fini(&worker->opened_request);
+    compression_room_fini(&worker->opened_answer);
     stream_loop_fini(&worker->loop);
     tls_thread_fini(&worker->tls);
     if (worker->base != NULL)

@@ -9,6 +9,7 @@
 #include "common/dynbuf.h"
 #include "common/list.h"
 #include "common/mailbox.h"
+#include "dataplane/compression.h"
 #include "dataplane/config.h"
 #include "dataplane/edits.h"
 #include "dataplane/metrics.h"
@@ -65,6 +66,7 @@ struct worker {
     uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
     struct dynbuf supported;     /* SUPPORTED body for the topologies in force */
+    struct compression_room opened_request, opened_answer; /* compressed frames made plain */
     struct dynbuf reply;         /* body under construction */
     struct edits edits;          /* dispatch.c: of the request at hand */
     struct dynbuf batch_handles; /* dispatch.c: prepared statements of the BATCH at hand */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <cmocka.h>
 
 #include "dataplane/supported.h"
@@ -40,7 +41,8 @@ static void build(const uint8_t *body, size_t length, struct dynbuf *out)
     free(copy);
 }
 
-/* The whole of out is one multimap; how often COMPRESSION stands in it, and that it is empty. */
+/* The whole of out is one multimap; COMPRESSION stands in it once, and, since the origin of these
+ * tests has said nothing, is empty. */
 static void check_well_formed(const struct dynbuf *out)
 {
     assert_false(out->failed);
@@ -186,6 +188,65 @@ static void test_full_count(void **state)
     dynbuf_fini(&out);
 }
 
+/* The compressions both offer, in the origin's order, of those the proxy can open. */
+static void test_compressions(void **state)
+{
+    static const struct {
+        const char *origin[5], *target[5], *want[3];
+    } cases[] = {
+        {{"snappy", "lz4"}, {"snappy", "lz4"}, {"snappy", "lz4"}},
+        {{"lz4", "snappy"}, {"snappy", "lz4"}, {"lz4", "snappy"}},
+        {{"snappy", "lz4"}, {"lz4"}, {"lz4"}},
+        {{"lz4"}, {"snappy"}, {NULL}},
+        {{NULL}, {"snappy", "lz4"}, {NULL}},
+        {{"snappy", "lz4"}, {NULL}, {NULL}},
+        {{"zstd", "LZ4", "none"}, {"none", "zstd", "lz4"}, {"LZ4"}},
+    };
+    struct dynbuf bodies[CLUSTER_COUNT], want, out;
+    (void)state;
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        dynbuf_init(&bodies[i], 4096);
+    dynbuf_init(&want, 4096);
+    dynbuf_init(&out, 4096);
+    for (size_t c = 0; c < ARRAY_COUNT(cases); c++) {
+        struct topology topologies[CLUSTER_COUNT];
+        dynbuf_reset(&want);
+        cql_put_u16(&want, 1);
+        put_entry(&want, "COMPRESSION", cases[c].want);
+        for (int i = 0; i < CLUSTER_COUNT; i++) {
+            dynbuf_reset(&bodies[i]);
+            cql_put_u16(&bodies[i], 1);
+            put_entry(&bodies[i], "COMPRESSION", i == 0 ? cases[c].origin : cases[c].target);
+            topologies[i] = (struct topology){.supported_body = bodies[i].data,
+                                              .supported_length = bodies[i].length};
+        }
+        supported_build(&topologies[CLUSTER_ORIGIN], &topologies[CLUSTER_TARGET], &out);
+        assert_int_equal(out.length, want.length);
+        assert_memory_equal(out.data, want.data, want.length);
+        for (int i = 0; i < CLUSTER_COUNT; i++) {
+            const char *const *offered = i == 0 ? cases[c].origin : cases[c].target;
+            bool has_lz4 = false;
+            for (size_t k = 0; offered[k] != NULL; k++)
+                has_lz4 = has_lz4 || strcasecmp(offered[k], "lz4") == 0;
+            assert_int_equal(supported_has_compression(&topologies[i], CQL_COMPRESSION_LZ4),
+                             has_lz4);
+            /* A body cut short names nothing it has not, and is never read past. */
+            for (size_t length = 0; length < bodies[i].length; length++) {
+                uint8_t *cut = malloc(length + (length == 0));
+                struct topology broken = {.supported_body = cut, .supported_length = length};
+                memcpy(cut, bodies[i].data, length);
+                if (supported_has_compression(&broken, CQL_COMPRESSION_LZ4))
+                    assert_true(has_lz4);
+                free(cut);
+            }
+        }
+    }
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        dynbuf_fini(&bodies[i]);
+    dynbuf_fini(&want);
+    dynbuf_fini(&out);
+}
+
 /* No SUPPORTED has been seen yet. */
 static void test_absent(void **state)
 {
@@ -201,9 +262,9 @@ static void test_absent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reduced), cmocka_unit_test(test_truncated_at_every_byte),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_full_count),
-        cmocka_unit_test(test_absent),
+        cmocka_unit_test(test_reduced),      cmocka_unit_test(test_truncated_at_every_byte),
+        cmocka_unit_test(test_hostile),      cmocka_unit_test(test_full_count),
+        cmocka_unit_test(test_compressions), cmocka_unit_test(test_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
