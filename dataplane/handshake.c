@@ -76,7 +76,9 @@ static void on_startup(struct session *session, struct cql_header header, const 
     struct cql_span compression;
     char quoted[80];
     if (!cql_read_startup(body, header.body_length, &compression)) {
-        fail(session, CLOSE_PROTOCOL, "STARTUP body is not a [string map]");
+        session_reply_error(session, header.stream, CQL_ERROR_PROTOCOL,
+                            "STARTUP body is not a [string map]");
+        session_close_after_reply(session, CLOSE_PROTOCOL, "STARTUP body");
         return;
     }
     if (!agree_on_compression(session, compression)) {

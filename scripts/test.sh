@@ -172,6 +172,7 @@ run_stages() {
         stage build-gcc build_preset release || finish
         stage unit-gcc unit release
         stage integration integration release
+        stage conformance plays release conformance
         finish
     fi
 
@@ -184,7 +185,9 @@ run_stages() {
         stage unit-gcc unit release
         stage lint plays release lint
         stage integration integration release
+        stage conformance plays release conformance
         stage cassandra plays release cassandra
+        stage conformance-real plays release conformance --real
     fi
     if stage build-clang build_preset clang; then
         stage unit-clang unit clang
@@ -193,10 +196,12 @@ run_stages() {
     if stage build-asan build_preset asan; then
         stage unit-asan sanitized unit asan
         stage integration-asan sanitized integration asan
+        stage conformance-asan sanitized plays asan conformance
     fi
     if stage build-tsan build_preset tsan; then
         stage unit-tsan sanitized unit tsan
         stage integration-tsan sanitized integration tsan
+        stage conformance-tsan sanitized plays tsan conformance
     fi
     stage fuzz check_fuzz
     finish
