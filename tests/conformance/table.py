@@ -145,7 +145,8 @@ case("a long text is one value", ALL,
 case("LWT: applied, then not, with what is there", ALL,
      (Query("DELETE FROM {ks}.kv WHERE k = 10"), Void()),
      (Query("INSERT INTO {ks}.kv (k, v) VALUES (10, 'first') IF NOT EXISTS"), Rows([[b"\1"]], columns=["[applied]"], types=[0x04])),
-     (Query("INSERT INTO {ks}.kv (k, v) VALUES (10, 'second') IF NOT EXISTS"), Rows([[b"\0", number(10), b"first"]], columns=["[applied]", "k", "v"])),
+     (Query("INSERT INTO {ks}.kv (k, v) VALUES (10, 'second') IF NOT EXISTS"),
+      Rows([[b"\0", number(10), b"first"]], columns=["[applied]", "k", "v"])),
      (Query("UPDATE {ks}.kv SET v = 'third' WHERE k = 10 IF v = 'first'", serial_consistency=9), Rows([[b"\1"]])))  # fmt: skip
 case("a serial consistency that is none is refused", ALL,
      (Query("UPDATE {ks}.kv SET v = 'x' WHERE k = 10 IF v = 'y'", serial_consistency=1), Error(0x2200, 0x000A)))  # fmt: skip
@@ -155,7 +156,8 @@ case("counters count", ALL,
      (Query("SELECT n FROM {ks}.counts WHERE k = {unique}"), Rows([[(1).to_bytes(8, "big")]], types=[0x05])))  # fmt: skip
 case("comments and odd letters do not matter", ALL,
      (Query("-- one\n/* two */ sElEcT v /* three */ FROM {ks}.kv // four\n WHERE k = 404;"), Rows([])))  # fmt: skip
-case("truncated QUERY bodies are refused", ALL, *[(RawFrame("QUERY", b"\0\0\0\x20SELECT"[:cut], after_ready=True), Error(0x000A, 0x2000, 0)) for cut in (0, 3, 4, 10)])
+case("truncated QUERY bodies are refused", ALL,
+     *[(RawFrame("QUERY", b"\0\0\0\x20SELECT"[:cut], after_ready=True), Error(0x000A, 0x2000, 0)) for cut in (0, 3, 4, 10)])  # fmt: skip
 
 # ---- paging
 
@@ -181,9 +183,11 @@ case("EXECUTE of an unknown id is UNPREPARED with the id", ALL, (Execute(b"no su
 case("EXECUTE with too few values is refused", ALL,
      (Prepare("read", "SELECT v FROM {ks}.kv WHERE k = ?"), Prepared(["k"])), (Execute("read", []), Error(0x2200)))  # fmt: skip
 case("a statement without markers", ALL,
-     (Prepare("read", "SELECT v FROM {ks}.kv WHERE k = 404"), Prepared([], result=["v"])), (Execute("read", []), Rows([], columns=["v"])))  # fmt: skip
+     (Prepare("read", "SELECT v FROM {ks}.kv WHERE k = 404"), Prepared([], result=["v"])), (Execute("read", []),
+      Rows([], columns=["v"])))  # fmt: skip
 case("the same text has the same id", ALL,
-     (Prepare("one", "SELECT v FROM {ks}.kv WHERE k = ?"), Prepared(["k"])), (Prepare("two", "SELECT v FROM {ks}.kv WHERE k = ?"), Prepared(["k"], same_id="one")))  # fmt: skip
+     (Prepare("one", "SELECT v FROM {ks}.kv WHERE k = ?"), Prepared(["k"])), (Prepare("two", "SELECT v FROM {ks}.kv WHERE k = ?"),
+      Prepared(["k"], same_id="one")))  # fmt: skip
 case("bind markers tell the partition key", FROM4,
      (Prepare("one", "INSERT INTO {ks}.two_keys (c, b, a) VALUES (?, ?, ?)"), Prepared(["c", "b", "a"], partition_key=[2, 1])),
      (Prepare("two", "SELECT c FROM {ks}.two_keys WHERE c = ? AND a = ? AND b = ?"), Prepared(["c", "a", "b"], partition_key=[1, 2])),
@@ -207,7 +211,8 @@ case("EXECUTE carries a client's timestamp", ALL,
      (Prepare("write", "INSERT INTO {ks}.kv (k, v) VALUES (?, ?)"), Prepared(["k", "v"])),
      (Execute("write", [number(14), b"x"], timestamp=5000), Void()),
      (Query("SELECT writetime(v) FROM {ks}.kv WHERE k = 14"), Rows([[(5000).to_bytes(8, "big")]])))  # fmt: skip
-case("truncated EXECUTE bodies are refused", ALL, *[(RawFrame("EXECUTE", b"\0\x10abcdefgh"[:cut], after_ready=True), Error(0x000A, 0)) for cut in (0, 1, 2, 6)])
+case("truncated EXECUTE bodies are refused", ALL,
+     *[(RawFrame("EXECUTE", b"\0\x10abcdefgh"[:cut], after_ready=True), Error(0x000A, 0)) for cut in (0, 1, 2, 6)])  # fmt: skip
 
 # ---- BATCH
 
