@@ -27,3 +27,16 @@ void assign_shuffle(size_t *order, size_t count, uint64_t seed)
         order[other] = kept;
     }
 }
+
+void assign_order(uint32_t *order, size_t nodes, size_t spares, size_t turn, const bool *is_down)
+{
+    size_t used = 0;
+    for (int down = 0; down <= 1; down++) {
+        for (size_t i = 0; i < nodes + spares; i++) {
+            size_t node = i < nodes ? (turn + i) % nodes : nodes + (turn + i - nodes) % spares;
+            if (is_down[node] == (down == 1))
+                order[used++] = (uint32_t)node;
+        }
+    }
+    CHECK(used == nodes + spares);
+}

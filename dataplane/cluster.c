@@ -17,6 +17,7 @@
 #include "dataplane/cluster_settings.h"
 #include "dataplane/config.h"
 #include "dataplane/control_conn.h"
+#include "dataplane/node_watch.h"
 #include "dataplane/resolve.h"
 #include "dataplane/text_list.h"
 #include "dataplane/tls_store.h"
@@ -30,6 +31,7 @@ struct cluster {
     struct stream_loop *loop;
     const struct config *config;
     enum cluster_id id;
+    struct node_watch *watch;
     struct cluster_settings settings;
     const struct tls_store *tls;
     void (*on_topology)(void *context, struct topology *topology);
@@ -234,6 +236,12 @@ static void on_round(evutil_socket_t fd, short what, void *context)
 
 /* ---- what the control connection tells ---- */
 
+static struct node_health *find_health(void *context, const struct topology_node *node)
+{
+    struct cluster *cluster = context;
+    return node_watch_find(cluster->watch, cluster->id, node);
+}
+
 static bool on_read(void *context, const struct control_facts *read, struct dynbuf *reason)
 {
     struct cluster *cluster = context;
@@ -253,6 +261,8 @@ static bool on_read(void *context, const struct control_facts *read, struct dynb
         .local = read->local,
         .peers = read->peers,
         .supported = read->supported,
+        .find_health = find_health,
+        .context = cluster,
     };
     bool is_refresh = cluster->conn.is_open;
     struct topology *topology = topology_build(&facts, cluster->datacenter, reason);
@@ -260,6 +270,7 @@ static bool on_read(void *context, const struct control_facts *read, struct dynb
         return false;
     topology_put(cluster->topology);
     cluster->topology = topology;
+    node_watch_sweep(cluster->watch);
     char title[300], place[300];
     log_quote(title, sizeof title, topology->cluster_title, strlen(topology->cluster_title));
     log_quote(place, sizeof place, cluster->datacenter, strlen(cluster->datacenter));
@@ -285,8 +296,8 @@ static void on_alive(void *context)
 
 static void on_event(void *context, struct cql_cursor body)
 {
-    (void)context;
-    (void)body; /* the refresh that follows tells all */
+    struct cluster *cluster = context;
+    node_watch_heed(cluster->watch, cluster->id, cluster->settings.port, body);
 }
 
 static void on_failed(void *context, int64_t open_ms, const char *reason)
@@ -320,6 +331,7 @@ static void on_failed(void *context, int64_t open_ms, const char *reason)
 
 struct cluster *cluster_new(struct stream_loop *loop, const struct config *config,
                             const struct tls_store *tls, enum cluster_id id,
+                            struct node_watch *watch,
                             void (*on_topology)(void *context, struct topology *topology),
                             void *context)
 {
@@ -329,6 +341,7 @@ struct cluster *cluster_new(struct stream_loop *loop, const struct config *confi
     cluster->config = config;
     cluster->tls = tls;
     cluster->id = id;
+    cluster->watch = watch;
     cluster->settings = cluster_settings(config, id);
     cluster->on_topology = on_topology;
     cluster->context = context;

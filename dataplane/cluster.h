@@ -11,6 +11,7 @@
 
 struct cluster;
 struct config;
+struct node_watch;
 struct stream_loop;
 struct tls_store;
 
@@ -23,9 +24,10 @@ struct cluster_status { /* for /health/readiness */
 
 /* Starts connecting, to the nodes of the cluster's bundle if tls has one. on_topology runs on the
  * main thread each time a new topology is ready (the first one, and after each change); the callee
- * takes its own reference. */
+ * takes its own reference. watch: where nodes and their health are known. */
 struct cluster *cluster_new(struct stream_loop *loop, const struct config *config,
                             const struct tls_store *tls, enum cluster_id id,
+                            struct node_watch *watch,
                             void (*on_topology)(void *context, struct topology *topology),
                             void *context);
 void cluster_free(struct cluster *cluster);

@@ -16,6 +16,7 @@
 #include "dataplane/agent.h"
 #include "dataplane/cluster.h"
 #include "dataplane/config.h"
+#include "dataplane/node_watch.h"
 #include "dataplane/stream.h"
 #include "dataplane/tls_context.h"
 #include "dataplane/tls_store.h"
@@ -48,6 +49,7 @@ struct proxy {
     struct mailbox *mailbox;
     struct metrics_block *metrics;
     struct admin *admin;
+    struct node_watch *watch;
     struct cluster *clusters[CLUSTER_COUNT];
     struct topology *topologies[CLUSTER_COUNT];
     struct agent *agent;
@@ -401,11 +403,13 @@ static int run(struct proxy *proxy)
         proxy->signals[i] = evsignal_new(proxy->base, numbers[i], on_signal, proxy);
         event_add(proxy->signals[i], NULL);
     }
+    proxy->watch = node_watch_new(&proxy->loop, proxy->mailbox, metrics_block_new());
     struct virtual_hosts *virtual_hosts = virtual_hosts_new(&proxy->config);
     proxy->shared = (struct worker_shared){
         .config = &proxy->config,
         .virtual_hosts = virtual_hosts,
         .prepared = prepared_registry_new(PREPARED_ENTRIES_MAX),
+        .watch = proxy->watch,
     };
     if (!start_tls(proxy))
         return 1;
@@ -415,7 +419,7 @@ static int run(struct proxy *proxy)
     proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         proxy->clusters[i] = cluster_new(&proxy->loop, &proxy->config, proxy->tls_store,
-                                         (enum cluster_id)i, on_topology, proxy);
+                                         (enum cluster_id)i, proxy->watch, on_topology, proxy);
     struct agent_hooks hooks = {.context = proxy, .apply = apply_snapshot, .stats = read_stats};
     proxy->agent = agent_new(proxy->base, &proxy->config, proxy->snapshot, &hooks);
 
@@ -435,6 +439,7 @@ static int run(struct proxy *proxy)
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
         event_free(proxy->signals[i]);
     event_free(proxy->retry);
+    node_watch_free(proxy->watch);
     mailbox_free(proxy->mailbox);
     stream_loop_fini(&proxy->loop);
     event_base_free(proxy->base);

@@ -48,7 +48,8 @@ void node_list_add(struct node_list *list, const struct topology_node *node)
     }
     struct topology_node *grown = realloc(list->nodes, (list->count + 1) * sizeof *grown);
     CHECK(grown != NULL);
-    grown[list->count++] = *node;
+    grown[list->count] = *node;
+    grown[list->count++].health = NULL; /* that reference is a topology's */
     list->nodes = grown;
 }
 

@@ -567,6 +567,26 @@ bool stream_connect(struct stream *stream, const struct sockaddr *address, sockl
     return true;
 }
 
+bool stream_move(struct stream *to, struct stream *from)
+{
+    CHECK(!stream_is_open(to) && stream_is_open(from) && !from->is_connecting);
+    to->transport = from->transport;
+    to->output_first = from->output_first;
+    to->output_last = from->output_last;
+    to->queued = from->queued;
+    transport_init(&from->transport);
+    from->output_first = from->output_last = NULL;
+    stream_close(from);
+    if (!attach(to))
+        return false;
+    to->is_outgoing = true;
+    update_reading(to);
+    if (to->queued > 0)
+        mark_dirty(to);
+    look_again(to);
+    return true;
+}
+
 void stream_close(struct stream *stream)
 {
     stream->life++;

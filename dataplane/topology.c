@@ -21,6 +21,10 @@ void topology_put(struct topology *topology)
     free(topology->local_body);
     free(topology->peers_body);
     free(topology->supported_body);
+    for (size_t i = 0; i < topology->node_count; i++)
+        node_health_put(topology->nodes[i].health);
+    for (size_t i = 0; i < topology->spare_count; i++)
+        node_health_put(topology->spare_nodes[i].health);
     free(topology->nodes);
     free(topology->spare_nodes);
     free(topology->hosts);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "dataplane/cluster_id.h"
+#include "dataplane/node_health.h"
 #include "proto/cql_rows.h"
 
 struct topology_node {
@@ -17,6 +18,7 @@ struct topology_node {
     char name[64]; /* ip:port ([ip]:port for IPv6), as dialled, or a host id: the metrics label */
     char server_name[256]; /* whom its certificate must be for; empty: its address */
     bool is_behind_sni;    /* the address is an SNI proxy's, which is asked for name */
+    struct node_health *health; /* in a topology's nodes and spare_nodes; NULL: not watched */
 };
 
 /* One row of the cluster's own system.local or system.peers, reduced to what assignment and virtual

@@ -257,6 +257,13 @@ static void choose_nodes(struct topology *topology, const struct topology_facts 
         }
     }
     free(order);
+    if (facts->find_health == NULL)
+        return;
+    for (size_t i = 0; i < topology->node_count; i++)
+        topology->nodes[i].health = facts->find_health(facts->context, &topology->nodes[i]);
+    for (size_t i = 0; i < topology->spare_count; i++)
+        topology->spare_nodes[i].health =
+            facts->find_health(facts->context, &topology->spare_nodes[i]);
 }
 
 static bool contains(struct cql_span text, const char *part)

@@ -20,6 +20,9 @@ struct topology_facts {
     struct cql_span local,
         peers; /* RESULT bodies of SELECT * FROM system.local and system.peers; copied */
     struct cql_span supported; /* SUPPORTED body; copied */
+    /* The node's health, a reference for the topology. NULL: nodes are not watched. */
+    struct node_health *(*find_health)(void *context, const struct topology_node *node);
+    void *context;
 };
 
 /* datacenter: "" at first, then the name chosen, which the caller keeps for the life of the

@@ -7,15 +7,21 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/node_watch.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
-#include "dataplane/tls_stream.h"
 #include "dataplane/worker.h"
 #include "proto/cql_request.h"
 #include "proto/cql_response.h"
 
-/* One node gets this long to accept a connection while there are others to try. */
-#define ATTEMPT_MS 2000
+/* An opening takes no longer than this, whatever CLUSTER_CONNECTION_TIMEOUT_MS allows: drivers give
+ * up on a connection after five seconds, and an error that says what is wrong helps more than their
+ * timeout. */
+#define OPENING_MS_MAX 4500
+
+/* A connection that was ready for less than this is reopened with a pause: a node that accepts and
+ * drops connections must not make us spin. */
+#define STABLE_NS NS_PER_S
 
 /* A handshake answer larger than this is refused. */
 #define HANDSHAKE_BODY_MAX ((uint32_t)64 * 1024 - CQL_HEADER_BYTES)
@@ -26,7 +32,8 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS  2000
 
-static void try_next_node(struct upstream *upstream);
+static void begin_opening(struct upstream *upstream);
+static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data, size_t length);
 
 static struct worker *worker_of(const struct upstream *upstream)
 {
@@ -43,14 +50,14 @@ static bool is_origin(const struct upstream *upstream)
     return upstream->cluster == CLUSTER_ORIGIN;
 }
 
-static enum metric_pool pool_of(const struct upstream *upstream)
+enum metric_pool upstream_pool(const struct upstream *upstream)
 {
     return upstream->is_shadow ? METRIC_POOL_SHADOW : (enum metric_pool)upstream->cluster;
 }
 
 /* ---- time limits ---- */
 
-static void watch(struct upstream *upstream, uint64_t deadline_ns)
+void upstream_watch(struct upstream *upstream, uint64_t deadline_ns)
 {
     upstream->deadline_ns = deadline_ns;
     if (list_is_empty(&upstream->watched))
@@ -61,7 +68,7 @@ static void watch_step(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
     uint64_t step = worker_now(worker) + (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
-    watch(upstream, step);
+    upstream_watch(upstream, step);
 }
 
 /* ---- the socket ---- */
@@ -86,8 +93,8 @@ static void close_socket(struct upstream *upstream)
     list_remove(&upstream->watched);
 }
 
-static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags, const void *body,
-                       size_t length)
+static bool write_frame(const struct upstream *upstream, struct stream *stream, uint8_t opcode,
+                        uint8_t flags, const void *body, size_t length)
 {
     uint8_t header[CQL_HEADER_BYTES];
     cql_header_store(header, (struct cql_header){
@@ -96,24 +103,16 @@ static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags,
                                  .opcode = opcode,
                                  .body_length = (uint32_t)length,
                              });
-    return stream_write(&upstream->stream, header, sizeof header) &&
-           stream_write(&upstream->stream, body, length);
+    return stream_write(stream, header, sizeof header) && stream_write(stream, body, length);
+}
+
+static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags, const void *body,
+                       size_t length)
+{
+    return write_frame(upstream, &upstream->stream, opcode, flags, body, length);
 }
 
 /* ---- opening ---- */
-
-static size_t candidate_count(const struct upstream *upstream)
-{
-    return upstream->topology->node_count + upstream->topology->spare_count;
-}
-
-static const struct topology_node *candidate(const struct upstream *upstream, size_t attempt)
-{
-    const struct topology *topology = upstream->topology;
-    return attempt < topology->node_count
-               ? &topology->nodes[(upstream->first_node + attempt) % topology->node_count]
-               : &topology->spare_nodes[attempt - topology->node_count];
-}
 
 static void wait_and_retry(struct upstream *upstream)
 {
@@ -123,7 +122,7 @@ static void wait_and_retry(struct upstream *upstream)
     uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
     upstream->state = UPSTREAM_RETRY;
     upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
-    watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
+    upstream_watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
 }
 
 static void fail_opening(struct upstream *upstream)
@@ -139,57 +138,59 @@ static void fail_opening(struct upstream *upstream)
     session_on_upstream_failed(upstream->session, upstream);
 }
 
-/* The node at hand did not work out. */
+/* The node at hand did not work out; another one may. */
 static void give_up_node(struct upstream *upstream, const char *reason)
 {
+    const struct topology *topology = upstream->topology;
     snprintf(upstream->last_error, sizeof upstream->last_error, "%s", reason);
     metrics_bump(&upstream->metrics->values[NODE_FAILED_CONNECTIONS], 1);
     close_socket(upstream);
     forget_reply(upstream);
-    upstream->attempt++;
-    try_next_node(upstream);
+    if (++upstream->failed_handshakes >= topology->node_count + topology->spare_count)
+        fail_opening(upstream);
+    else
+        begin_opening(upstream);
 }
 
-static void try_next_node(struct upstream *upstream)
+/* Clients go elsewhere for a while. */
+static void blame_node(struct upstream *upstream, const char *reason)
 {
     struct worker *worker = worker_of(upstream);
-    const char *error = NULL;
-    while (upstream->attempt < candidate_count(upstream) &&
-           worker_now(worker) < upstream->open_deadline_ns) {
-        upstream->node = candidate(upstream, upstream->attempt);
-        upstream->metrics = metrics_node(worker->metrics, pool_of(upstream), upstream->node->name);
-        upstream->state = UPSTREAM_CONNECTING;
-        if (tls_stream_connect(&upstream->stream, upstream->cluster, upstream->node, &error)) {
-            bool has_more = upstream->attempt + 1 < candidate_count(upstream);
-            uint64_t limit = worker_now(worker) + ATTEMPT_MS * NS_PER_MS;
-            watch(upstream, has_more && limit < upstream->open_deadline_ns
-                                ? limit
-                                : upstream->open_deadline_ns);
-            return;
-        }
-        snprintf(upstream->last_error, sizeof upstream->last_error, "%s", error);
-        metrics_bump(&upstream->metrics->values[NODE_FAILED_CONNECTIONS], 1);
-        upstream->attempt++;
+    node_watch_failed(worker->shared->watch, upstream->node->health, worker->metrics, reason);
+}
+
+/* The same as give_up_node, and the node is to blame. */
+static void give_up_bad_node(struct upstream *upstream, const char *reason)
+{
+    blame_node(upstream, reason);
+    give_up_node(upstream, reason);
+}
+
+static void begin_opening(struct upstream *upstream)
+{
+    uint32_t turn = atomic_fetch_add_explicit(
+        &worker_of(upstream)->shared->next_node[upstream->cluster], 1, memory_order_relaxed);
+    upstream->state = UPSTREAM_CONNECTING;
+    upstream->is_proxy_driven = upstream->is_reopening;
+    upstream->auth_turns = 0;
+    if (!opening_start(upstream, (size_t)turn + 1, upstream->open_deadline_ns)) {
+        snprintf(upstream->last_error, sizeof upstream->last_error, "out of memory");
+        fail_opening(upstream);
     }
-    fail_opening(upstream);
 }
 
 static void open_with_current_topology(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
-    uint32_t turn = atomic_fetch_add_explicit(&worker->shared->next_node[upstream->cluster], 1,
-                                              memory_order_relaxed);
+    uint64_t limit_ms = (uint64_t)worker->config->cluster_connection_timeout_ms;
     topology_put(upstream->topology);
     upstream->topology = topology_get(worker->topologies[upstream->cluster]);
-    upstream->first_node = (turn + 1) % upstream->topology->node_count;
-    upstream->attempt = 0;
     upstream->node = NULL;
-    upstream->is_proxy_driven = upstream->is_reopening;
-    upstream->auth_turns = 0;
+    upstream->failed_handshakes = 0;
     upstream->open_deadline_ns =
-        worker_now(worker) + (uint64_t)worker->config->cluster_connection_timeout_ms * NS_PER_MS;
+        worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     forget_reply(upstream);
-    try_next_node(upstream);
+    begin_opening(upstream);
 }
 
 void upstream_open(struct upstream *upstream)
@@ -206,21 +207,27 @@ void upstream_open_shadow(struct upstream *upstream)
     open_with_current_topology(upstream);
 }
 
-static void on_connected(struct stream *stream, const char *error)
+bool upstream_send_startup(const struct upstream *upstream, struct stream *stream)
 {
-    struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
-    struct session *session = upstream->session;
-    if (error != NULL) {
-        give_up_node(upstream, error);
+    const struct session *session = upstream->session;
+    return write_frame(upstream, stream, CQL_OPCODE_STARTUP, session->startup_flags,
+                       session->startup_body, session->startup_length);
+}
+
+void upstream_on_opened(struct upstream *upstream, const struct opening_result *result)
+{
+    list_remove(&upstream->watched);
+    upstream->node = result->node;
+    upstream->metrics = result->metrics;
+    if (result->answer == NULL) {
+        snprintf(upstream->last_error, sizeof upstream->last_error, "%s", result->error);
+        fail_opening(upstream);
         return;
     }
     metrics_bump(&upstream->metrics->values[NODE_CONNECTIONS], 1);
     upstream->is_counted = true;
     upstream->state = UPSTREAM_STARTUP;
-    watch_step(upstream);
-    if (!send_frame(upstream, CQL_OPCODE_STARTUP, session->startup_flags, session->startup_body,
-                    session->startup_length))
-        give_up_node(upstream, "out of memory");
+    (void)on_handshake_input(upstream, result->answer, result->length);
 }
 
 /* ---- the handshake ---- */
@@ -376,6 +383,8 @@ void upstream_become_ready(struct upstream *upstream)
     upstream->state = UPSTREAM_READY;
     upstream->is_reopening = false;
     upstream->backoff_ms = BACKOFF_FIRST_MS;
+    upstream->ready_since_ns = worker_now(worker_of(upstream));
+    node_watch_serves(upstream->node->health, worker_of(upstream)->metrics);
     list_remove(&upstream->watched);
     forget_reply(upstream);
 }
@@ -489,21 +498,31 @@ static void on_lost(struct stream *stream, const char *reason)
 static const struct stream_handlers upstream_handlers = {
     .on_input = on_input,
     .on_drained = on_drained,
-    .on_connected = on_connected,
     .on_lost = on_lost,
 };
 
 /* ---- losing ---- */
+
+/* A connection that carried requests is gone: another node is tried at once. */
+static void reopen(struct upstream *upstream)
+{
+    uint64_t lived = worker_now(worker_of(upstream)) - upstream->ready_since_ns;
+    upstream->is_reopening = true;
+    if (lived >= STABLE_NS)
+        open_with_current_topology(upstream);
+    else
+        wait_and_retry(upstream);
+}
 
 static void lose_shadow(struct upstream *upstream, const char *reason)
 {
     LOG_DEBUG("shadow_upstream_lost", "client=%s cluster=%s node=%s reason=\"%s\"",
               upstream->session->peer, cluster_name(upstream->cluster),
               upstream_node_name(upstream), reason);
+    blame_node(upstream, reason);
     close_socket(upstream);
     shadow_settle_lost(upstream);
-    upstream->is_reopening = true;
-    wait_and_retry(upstream);
+    reopen(upstream);
 }
 
 static void lose_ready(struct upstream *upstream, const char *reason)
@@ -515,6 +534,7 @@ static void lose_ready(struct upstream *upstream, const char *reason)
              cluster_name(upstream->cluster), upstream_node_name(upstream), reason);
     metrics_add(worker->metrics,
                 is_origin(upstream) ? METRIC_UPSTREAM_LOST_ORIGIN : METRIC_UPSTREAM_LOST_TARGET, 1);
+    blame_node(upstream, reason);
     close_socket(upstream);
     upstream->state = UPSTREAM_RETRY;
     if (is_mid_answer) {
@@ -523,8 +543,7 @@ static void lose_ready(struct upstream *upstream, const char *reason)
     }
     answer_settle_lost(session, upstream);
     if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
-        upstream->is_reopening = true;
-        wait_and_retry(upstream);
+        reopen(upstream);
         on_drained(&upstream->stream); /* its queue is gone: the client may be read again */
     }
 }
@@ -541,10 +560,11 @@ void upstream_lose(struct upstream *upstream, const char *reason)
     } else if (upstream->state == UPSTREAM_IDLE || upstream->state == UPSTREAM_RETRY) {
         close_socket(upstream);
     } else if (!is_client_driven) {
-        give_up_node(upstream, reason);
+        give_up_bad_node(upstream, reason);
     } else if (upstream->state == UPSTREAM_STARTED && upstream->reply_opcode == CQL_OPCODE_ERROR) {
         close_socket(upstream); /* its refusal is what the client will be told */
     } else {
+        blame_node(upstream, reason);
         close_socket(upstream);
         upstream->reply_opcode = 0xff;
         session_on_upstream_refused(upstream->session, upstream,
@@ -560,11 +580,11 @@ void upstream_on_deadline(struct upstream *upstream)
         open_with_current_topology(upstream);
         break;
     case UPSTREAM_CONNECTING:
-        give_up_node(upstream, "no answer to the connection attempt");
+        opening_on_deadline(upstream->opening);
         break;
     case UPSTREAM_STARTUP:
     case UPSTREAM_RESTORE:
-        give_up_node(upstream, "no answer during the handshake");
+        give_up_bad_node(upstream, "no answer during the handshake");
         break;
     case UPSTREAM_AUTH:
         upstream_lose(upstream, "no answer to AUTH_RESPONSE");
@@ -611,6 +631,7 @@ void upstream_init(struct upstream *upstream, struct session *session, enum clus
 
 void upstream_fini(struct upstream *upstream)
 {
+    opening_cancel(upstream->opening);
     close_socket(upstream);
     forget_reply(upstream);
     topology_put(upstream->topology);

@@ -17,13 +17,14 @@
 #include <stdint.h>
 
 #include "common/list.h"
+#include "dataplane/metrics.h"
+#include "dataplane/opening.h"
 #include "dataplane/request.h"
 #include "dataplane/stream.h"
 #include "dataplane/topology.h"
 #include "proto/cql_frame.h"
 
 struct session;
-struct metrics_node;
 
 enum upstream_state {
     UPSTREAM_IDLE,
@@ -48,8 +49,9 @@ struct upstream {
     uint64_t deadline_ns;      /* of the current step, or of the next attempt */
     uint64_t open_deadline_ns; /* of the whole opening */
     struct topology *topology;
-    size_t first_node,
-        attempt; /* round robin: where this opening began and how many nodes it has tried */
+    struct opening *opening;  /* in CONNECTING: the race for a node */
+    size_t failed_handshakes; /* nodes that answered STARTUP and came no further, this time */
+    uint64_t ready_since_ns;
     const struct topology_node *node;
     struct metrics_node *metrics;
     bool is_counted;      /* in the gauge of open connections */
@@ -108,6 +110,15 @@ void upstream_put_use(const struct session *session, struct dynbuf *body);
 /* Appends the body of a PREPARE of prepared's text. */
 void upstream_put_prepare(const struct session *session, const struct prepared *prepared,
                           struct dynbuf *body);
+
+/* ---- for opening.c ---- */
+/* Asks for upstream_on_deadline at that time instead of any asked for before. */
+void upstream_watch(struct upstream *upstream, uint64_t deadline_ns);
+enum metric_pool upstream_pool(const struct upstream *upstream);
+/* Sends the session's STARTUP on an attempt's stream. */
+MUST_CHECK bool upstream_send_startup(const struct upstream *upstream, struct stream *stream);
+/* The opening is over. */
+void upstream_on_opened(struct upstream *upstream, const struct opening_result *result);
 
 /* "127.0.0.3:9042", or the cluster's name while none is chosen. */
 const char *upstream_node_name(const struct upstream *upstream);

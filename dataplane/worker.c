@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "dataplane/opening.h"
 #include "dataplane/session.h"
 #include "dataplane/supported.h"
 #include "dataplane/tls_context.h"
@@ -154,6 +155,7 @@ static void reap(struct worker *worker)
 {
     for (struct list *node; (node = list_take_first(&worker->doomed)) != NULL;)
         session_free(CONTAINER_OF(node, struct session, doomed));
+    opening_reap(&worker->spent);
 }
 
 static void check_drained(struct worker *worker)
@@ -338,6 +340,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     list_init(&worker->watched);
     list_init(&worker->deadlines);
     list_init(&worker->doomed);
+    list_init(&worker->spent);
     request_pool_init(&worker->requests);
     prepared_cache_init(&worker->prepared, shared->prepared);
     dynbuf_init(&worker->supported, 65536);

@@ -30,6 +30,7 @@ struct worker_shared {
     const struct virtual_hosts *virtual_hosts;
     struct prepared_registry *prepared;
     struct tls_context *tls[TLS_SIDE_COUNT];   /* what new workers begin with; main thread */
+    struct node_watch *watch;
     _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
     _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
     struct write_clock write_clock;            /* stamps of writes without a client timestamp */
@@ -56,6 +57,7 @@ struct worker {
     struct list
         deadlines;      /* requests awaiting an answer, oldest first: one timeout value, one FIFO */
     struct list doomed; /* sessions to free at the end of the turn */
+    struct list spent;  /* openings to free at the end of the turn */
     uint64_t next_survey_ns;
     uint64_t drain_deadline_ns;
 

@@ -21,11 +21,38 @@ FOLDERS_ALLOWED = {
 
 # Functions from values to values, and what they are made of: no sockets, no event loop.
 DATAPLANE_CORE = {
-    "assign", "classify", "cluster_id", "cluster_settings", "config", "config_checks", "config_tls", "control_body",
-    "edits", "functions", "functions_names", "functions_prepared", "merge", "metrics", "paging_tag", "preparation",
-    "prepared", "route", "snapshot", "supported", "text_list", "tls_side", "topology", "topology_build", "virtual",
-    "virtual_bind", "virtual_hosts", "virtual_parse", "virtual_row", "write_timestamp",
-}  # fmt: skip
+    "assign",
+    "classify",
+    "cluster_id",
+    "cluster_settings",
+    "config",
+    "config_checks",
+    "config_tls",
+    "control_body",
+    "edits",
+    "functions",
+    "functions_names",
+    "functions_prepared",
+    "merge",
+    "metrics",
+    "node_health",
+    "paging_tag",
+    "preparation",
+    "prepared",
+    "route",
+    "snapshot",
+    "supported",
+    "text_list",
+    "tls_side",
+    "topology",
+    "topology_build",
+    "virtual",
+    "virtual_bind",
+    "virtual_hosts",
+    "virtual_parse",
+    "virtual_row",
+    "write_timestamp",
+}
 
 # Third-party headers and the only files (by pattern) that may include them.
 HEADER_HOMES = {
