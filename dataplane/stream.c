@@ -7,6 +7,8 @@
 #include <sys/uio.h>
 
 #include "common/clock.h"
+#include "dataplane/framing.h"
+#include "dataplane/stream_parts.h"
 #include "dataplane/tls.h"
 
 #define GATHER_MAX 64
@@ -20,7 +22,7 @@ bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t 
     chunk_pool_init(&loop->chunks, large_limit);
     list_init(&loop->dirty);
     list_init(&loop->again);
-    loop->scratch = malloc(2 * STREAM_READ_BYTES);
+    loop->scratch = malloc(STREAM_SCRATCH_BYTES);
     loop->record = malloc(TLS_RECORD_BYTES);
     return loop->scratch != NULL && loop->record != NULL;
 }
@@ -29,6 +31,7 @@ void stream_loop_fini(struct stream_loop *loop)
 {
     free(loop->scratch);
     free(loop->record);
+    free(loop->framing);
     chunk_pool_fini(&loop->chunks);
 }
 
@@ -41,21 +44,26 @@ void stream_init(struct stream *stream, struct stream_loop *loop,
     list_init(&stream->again);
 }
 
-static void mark_dirty(struct stream *stream)
+void stream_mark_dirty(struct stream *stream)
 {
     if (list_is_empty(&stream->dirty))
         list_append(&stream->loop->dirty, &stream->dirty);
 }
 
-/* Input that raises no readiness event is looked at in this turn's second part. */
-static void look_again(struct stream *stream)
+static bool has_kept(const struct stream *stream)
 {
-    bool has_input = stream->input != NULL || transport_has_more(&stream->transport);
+    return stream->input != NULL || (stream->reads_segments && stream->framing->raw != NULL);
+}
+
+/* Input that raises no readiness event is looked at in this turn's second part. */
+void stream_look_again(struct stream *stream)
+{
+    bool has_input = has_kept(stream) || transport_has_more(&stream->transport);
     if (has_input && stream->paused == 0 && list_is_empty(&stream->again))
         list_append(&stream->loop->again, &stream->again);
 }
 
-static void lose(struct stream *stream, const char *reason)
+void stream_lose(struct stream *stream, const char *reason)
 {
     bool failed_handshake = stream->is_shaking_hands;
     stream_close(stream);
@@ -119,12 +127,11 @@ static bool keep_input(struct stream *stream, const uint8_t *data, size_t length
     return true;
 }
 
-/* Hands data to the owner and keeps what is left. whole: the kept large chunk data lies in, or
- * NULL. */
-static void deliver(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole)
+void stream_deliver(struct stream *stream, const uint8_t *data, size_t length, struct chunk *whole)
 {
     size_t need = 0;
     uint32_t life = stream->life;
+    bool was_plain = !stream->reads_segments;
     if (whole != NULL)
         whole->references++; /* the owner may close the stream, or queue views of it, while it looks
                               */
@@ -133,21 +140,35 @@ static void deliver(struct stream *stream, const uint8_t *data, size_t length, s
         CHECK(used <= length);
         if (whole != NULL)
             whole->references--;
+        if (UNLIKELY(stream->reads_segments && was_plain)) {
+            framing_take_over(stream, data + used, length - used);
+            return;
+        }
         stream->input_need = need;
         if (!keep_input(stream, data + used, length - used, need))
-            lose(stream, "out_of_memory");
+            stream_lose(stream, "out_of_memory");
     } else if (whole != NULL) {
         chunk_put(&stream->loop->chunks, whole);
     }
 }
 
-/* A read brought no bytes: stop is an enum transport_stop. */
-static void read_nothing(struct stream *stream, ssize_t stop)
+void stream_deliver_kept(struct stream *stream)
+{
+    struct chunk *kept = stream->input;
+    if (kept->capacity > CHUNK_BYTES) {
+        stream_deliver(stream, kept->bytes, kept->end, kept);
+    } else {
+        memcpy(stream->loop->scratch, kept->bytes, kept->end);
+        stream_deliver(stream, stream->loop->scratch, kept->end, NULL);
+    }
+}
+
+void stream_read_nothing(struct stream *stream, ssize_t stop)
 {
     if (stop == TRANSPORT_END)
-        lose(stream, "peer_closed");
+        stream_lose(stream, "peer_closed");
     else if (stop == TRANSPORT_FAILED)
-        lose(stream, transport_error(&stream->transport));
+        stream_lose(stream, transport_error(&stream->transport));
     else if (stop == TRANSPORT_WANTS_WRITE) {
         stream->reads_when_writable = true;
         update_reading(stream);
@@ -165,7 +186,7 @@ static void read_large(struct stream *stream)
         size_t capacity =
             2 * kept->capacity < stream->input_need ? 2 * kept->capacity : stream->input_need;
         if (!chunk_grow(chunks, &stream->input, capacity)) {
-            lose(stream, "out_of_memory");
+            stream_lose(stream, "out_of_memory");
             return;
         }
         kept = stream->input;
@@ -175,19 +196,13 @@ static void read_large(struct stream *stream)
     ssize_t got =
         transport_read(&stream->transport, kept->bytes + kept->end, want < room ? want : room);
     if (got <= 0) {
-        read_nothing(stream, got);
+        stream_read_nothing(stream, got);
         return;
     }
     kept->end += (size_t)got;
     stream->last_read_ns = stream->loop->now_ns;
     if (kept->end >= stream->input_need)
-        deliver(stream, kept->bytes, kept->end, kept);
-}
-
-static bool is_large(const struct stream *stream)
-{
-    return stream->input != NULL && stream->input_need > STREAM_WHOLE_FRAME &&
-           stream->input->end < stream->input_need;
+        stream_deliver(stream, kept->bytes, kept->end, kept);
 }
 
 /* Reads behind what is kept, all of it together through the scratch buffer. */
@@ -202,21 +217,23 @@ static void read_frames(struct stream *stream)
         memcpy(scratch, stream->input->bytes, kept_length);
     ssize_t got = transport_read(&stream->transport, scratch + kept_length, STREAM_READ_BYTES);
     if (got <= 0) {
-        read_nothing(stream, got);
+        stream_read_nothing(stream, got);
         return;
     }
     stream->last_read_ns = stream->loop->now_ns;
-    deliver(stream, scratch, kept_length + (size_t)got, NULL);
+    stream_deliver(stream, scratch, kept_length + (size_t)got, NULL);
 }
 
 static void read_on(struct stream *stream)
 {
-    if (is_large(stream))
+    if (UNLIKELY(stream->reads_segments))
+        framing_receive(stream);
+    else if (stream_is_waiting_for_large(stream))
         read_large(stream);
     else
         read_frames(stream);
     if (transport_has_more(&stream->transport))
-        look_again(stream);
+        stream_look_again(stream);
 }
 
 static void shake_hands(struct stream *stream);
@@ -234,7 +251,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
                 ? TRANSPORT_END
                 : transport_discard(&stream->transport, loop->scratch, STREAM_READ_BYTES);
         if (ignored <= 0 || --stream->linger_reads == 0)
-            lose(stream, "closed");
+            stream_lose(stream, "closed");
         return;
     }
     if (stream->is_shaking_hands) {
@@ -269,19 +286,7 @@ void stream_resume(struct stream *stream, enum stream_pause reason)
         return;
     update_reading(stream);
     if (stream_is_open(stream) && !stream->is_connecting)
-        look_again(stream);
-}
-
-/* Frames read before a pause. */
-static void deliver_kept(struct stream *stream)
-{
-    struct chunk *kept = stream->input;
-    if (kept->capacity > CHUNK_BYTES) {
-        deliver(stream, kept->bytes, kept->end, kept);
-    } else {
-        memcpy(stream->loop->scratch, kept->bytes, kept->end);
-        deliver(stream, stream->loop->scratch, kept->end, NULL);
-    }
+        stream_look_again(stream);
 }
 
 void stream_loop_run_again(struct stream_loop *loop)
@@ -292,8 +297,12 @@ void stream_loop_run_again(struct stream_loop *loop)
         list_append(&round, node);
     for (struct list *node; (node = list_take_first(&round)) != NULL;) {
         struct stream *stream = CONTAINER_OF(node, struct stream, again);
-        if (stream_is_open(stream) && stream->paused == 0 && stream->input != NULL)
-            deliver_kept(stream);
+        if (stream_is_open(stream) && stream->paused == 0 && has_kept(stream)) {
+            if (UNLIKELY(stream->reads_segments))
+                framing_resume(stream);
+            else
+                stream_deliver_kept(stream);
+        }
         if (stream_is_open(stream) && stream->paused == 0 && transport_has_more(&stream->transport))
             read_on(stream);
     }
@@ -301,7 +310,7 @@ void stream_loop_run_again(struct stream_loop *loop)
 
 /* ---- output ---- */
 
-static struct chunk *tail_with_room(struct stream *stream, size_t length)
+struct chunk *stream_tail(struct stream *stream, size_t length)
 {
     struct chunk *tail = stream->output_last;
     if (tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES &&
@@ -323,19 +332,23 @@ uint8_t *stream_reserve(struct stream *stream, size_t length)
     CHECK(length <= CHUNK_BYTES);
     if (!stream_is_open(stream))
         return NULL;
-    struct chunk *tail = tail_with_room(stream, length);
+    if (UNLIKELY(stream->writes_segments))
+        return framing_reserve(stream, length);
+    struct chunk *tail = stream_tail(stream, length);
     if (tail == NULL)
         return NULL;
     uint8_t *room = tail->bytes + tail->end;
     tail->end += length;
     stream->queued += length;
-    mark_dirty(stream);
+    stream_mark_dirty(stream);
     return room;
 }
 
 bool stream_write(struct stream *stream, const void *bytes, size_t length)
 {
     const uint8_t *from = bytes;
+    if (UNLIKELY(stream->writes_segments))
+        return framing_write(stream, from, length);
     while (length > 0) {
         struct chunk *tail = stream->output_last;
         size_t room = tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES
@@ -354,10 +367,8 @@ bool stream_write(struct stream *stream, const void *bytes, size_t length)
     return true;
 }
 
-bool stream_write_view(struct stream *stream, struct chunk *chunk, size_t start, size_t length)
+bool stream_add_view(struct stream *stream, struct chunk *chunk, size_t start, size_t length)
 {
-    if (!stream_is_open(stream))
-        return false;
     struct chunk *view = chunk_view(&stream->loop->chunks, chunk, start, length);
     if (view == NULL)
         return false;
@@ -366,8 +377,19 @@ bool stream_write_view(struct stream *stream, struct chunk *chunk, size_t start,
     else
         stream->output_last->next = view;
     stream->output_last = view;
+    return true;
+}
+
+bool stream_write_view(struct stream *stream, struct chunk *chunk, size_t start, size_t length)
+{
+    if (!stream_is_open(stream))
+        return false;
+    if (UNLIKELY(stream->writes_segments))
+        return framing_write_view(stream, chunk, start, length);
+    if (!stream_add_view(stream, chunk, start, length))
+        return false;
     stream->queued += length;
-    mark_dirty(stream);
+    stream_mark_dirty(stream);
     return true;
 }
 
@@ -402,15 +424,20 @@ static void linger(struct stream *stream)
 
 static void flush(struct stream *stream)
 {
+    if (UNLIKELY(stream->writes_segments) && !framing_seal(stream)) {
+        stream_lose(stream, "out_of_memory");
+        return;
+    }
     size_t before = stream->queued;
     while (stream->queued > 0) {
         struct iovec parts[GATHER_MAX];
         size_t count = 0;
         size_t total = 0;
-        for (struct chunk *chunk = stream->output_first; chunk != NULL && count < GATHER_MAX;
-             chunk = chunk->next) {
+        for (struct chunk *chunk = stream->output_first;
+             total < stream->queued && count < GATHER_MAX; chunk = chunk->next) {
+            size_t length = chunk->end - chunk->start, left = stream->queued - total;
             parts[count].iov_base = chunk->bytes + chunk->start;
-            parts[count].iov_len = chunk->end - chunk->start;
+            parts[count].iov_len = length < left ? length : left; /* up to an open segment */
             total += parts[count++].iov_len;
         }
         ssize_t sent = transport_write(&stream->transport, parts, count, stream->loop->record);
@@ -418,7 +445,7 @@ static void flush(struct stream *stream)
         if (sent == TRANSPORT_WANTS_WRITE || sent == TRANSPORT_WANTS_READ)
             break;
         if (sent < 0) {
-            lose(stream, transport_error(&stream->transport));
+            stream_lose(stream, transport_error(&stream->transport));
             return;
         }
         drop_sent(stream, (size_t)sent);
@@ -458,8 +485,8 @@ static void begin(struct stream *stream)
     event_del(stream->write_event);
     update_reading(stream);
     if (stream->queued > 0 || stream->closes_when_flushed)
-        mark_dirty(stream); /* what was queued meanwhile */
-    look_again(stream);
+        stream_mark_dirty(stream); /* what was queued meanwhile */
+    stream_look_again(stream);
     if (stream->is_outgoing)
         stream->handlers->on_connected(stream, NULL);
 }
@@ -467,7 +494,7 @@ static void begin(struct stream *stream)
 static void fail_connecting(struct stream *stream, const char *error)
 {
     if (!stream->is_outgoing) {
-        lose(stream, error);
+        stream_lose(stream, error);
         return;
     }
     stream_close(stream);
@@ -604,6 +631,7 @@ void stream_close(struct stream *stream)
     stream->linger_reads = 0;
     list_remove(&stream->dirty);
     list_remove(&stream->again);
+    framing_end(stream);
     chunk_put(chunks, stream->input);
     stream->input = NULL;
     stream->input_need = 0;
@@ -620,5 +648,5 @@ void stream_close_when_flushed(struct stream *stream)
 {
     stream->closes_when_flushed = true;
     stream_pause(stream, STREAM_PAUSE_CLOSING);
-    mark_dirty(stream);
+    stream_mark_dirty(stream);
 }

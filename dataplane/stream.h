@@ -21,6 +21,8 @@
 
 struct event;
 struct event_base;
+struct framing;
+struct framing_buffers;
 struct stream;
 struct tls_thread;
 
@@ -44,6 +46,9 @@ enum stream_pause {
 #define STREAM_READ_BYTES  ((size_t)64 * 1024)
 #define STREAM_WHOLE_FRAME STREAM_READ_BYTES
 
+/* What is kept, at most STREAM_WHOLE_FRAME, and behind it one read or the payload of a segment. */
+#define STREAM_SCRATCH_BYTES (3 * STREAM_READ_BYTES)
+
 /* The part of a worker that all its streams share. */
 struct stream_loop {
     struct event_base *base;
@@ -51,10 +56,11 @@ struct stream_loop {
     struct list dirty; /* streams with something to flush */
     struct list
         again; /* streams whose kept input must be looked at again without a new readiness event */
-    uint8_t *scratch;       /* 2 * STREAM_READ_BYTES */
-    uint8_t *record;        /* where TLS gathers output */
-    uint64_t now_ns;        /* taken once per turn */
-    struct tls_thread *tls; /* what tls_stream.h goes by; NULL: everything is plain */
+    uint8_t *scratch;                /* STREAM_SCRATCH_BYTES */
+    uint8_t *record;                 /* where TLS gathers output */
+    struct framing_buffers *framing; /* NULL until a stream of the loop uses segments */
+    uint64_t now_ns;                 /* taken once per turn */
+    struct tls_thread *tls;          /* what tls_stream.h goes by; NULL: everything is plain */
 };
 
 struct stream_handlers {
@@ -86,6 +92,7 @@ struct stream {
     bool failed_handshake;      /* told to on_lost: TLS never came about */
     bool is_flush_blocked;      /* the kernel is full: write readiness is armed */
     bool closes_when_flushed;
+    bool reads_segments, writes_segments; /* framing.h */
     uint8_t linger_reads; /* > 0: our end is closed, the peer's last bytes are being dropped */
     uint8_t paused;       /* set of enum stream_pause */
     struct event *read_event;
@@ -96,7 +103,8 @@ struct stream {
     struct chunk *input;
     size_t input_need;
     struct chunk *output_first, *output_last;
-    size_t queued; /* unsent bytes */
+    size_t queued;           /* unsent bytes that may go out: all but those of an open segment */
+    struct framing *framing; /* NULL: envelopes travel as they are */
     uint64_t last_read_ns, last_write_ns;
 };
 
