@@ -141,6 +141,13 @@ static void read_status(void *context, struct admin_status *status)
     }
 }
 
+/* READ_MODE alone means all of them, as in zdm-proxy; SHADOW_READ_PERCENT says how many. */
+static uint8_t first_shadow_percent(const struct config *config)
+{
+    bool is_all = config->read_mode == CONFIG_READ_DUAL_ASYNC && config->shadow_read_percent == 0;
+    return (uint8_t)(is_all ? 100 : config->shadow_read_percent);
+}
+
 /* The routing state to begin with: the last good one, else the environment's. */
 static struct snapshot *first_snapshot(const struct config *config)
 {
@@ -152,7 +159,7 @@ static struct snapshot *first_snapshot(const struct config *config)
     value = (struct snapshot){
         .forward_reads_to_target = config->forward_reads_to_target,
         .forward_system_queries_to_target = config->forward_system_queries_to_target,
-        .shadow_read_percent = (uint8_t)config->shadow_read_percent,
+        .shadow_read_percent = first_shadow_percent(config),
     };
     return snapshot_new(&value);
 }

@@ -17,7 +17,7 @@ def reads(cluster):
 @pytest.fixture
 def shadowed(lab, named_pair):
     """A proxy that copies every read."""
-    return lab.proxy(*named_pair, SHADOW_READ_PERCENT="100", REQUEST_TIMEOUT_MS="1000").start()
+    return lab.proxy(*named_pair, READ_MODE="DUAL_ASYNC_ON_SECONDARY", REQUEST_TIMEOUT_MS="1000").start()
 
 
 def open_shadow(client, proxy):
@@ -107,6 +107,25 @@ def test_silent_copies_are_counted_as_timeouts_and_bounded(shadowed, named_pair)
         failed = f'zdm_async_requests_failed_total{{error="client_timeout",node="{target.node}"}}'
         wait_until(lambda: shadowed.metric(failed) > 60, "the silent copies are given up")
         target.clear_faults()
+
+
+def test_a_node_that_forgot_a_statement_is_told_again(shadowed, named_pair):
+    _, target = named_pair
+    with shadowed.connect() as client:
+        open_shadow(client, shadowed)
+        prepared = client.prepare("SELECT v FROM ks.kv WHERE k = ?")
+        target.tell("unprepare")
+        failed = f'zdm_async_requests_failed_total{{error="unprepared",node="{target.node}"}}'
+        assert client.execute(prepared, [wire.int_value(1)]).rows == [[b"origin"]]
+        wait_until(lambda: shadowed.metric(failed) == 1, "the copy was refused")
+
+        def copy_succeeds():
+            before = reads(target)
+            client.execute(prepared, [wire.int_value(1)])
+            return reads(target) > before
+
+        wait_until(copy_succeeds, "the statement is known again")
+        assert shadowed.metric(failed) < 5
 
 
 def test_the_shadow_follows_the_keyspace(shadowed, named_pair):
