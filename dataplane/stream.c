@@ -609,8 +609,8 @@ bool stream_move(struct stream *to, struct stream *from)
     to->is_outgoing = true;
     update_reading(to);
     if (to->queued > 0)
-        mark_dirty(to);
-    look_again(to);
+        stream_mark_dirty(to);
+    stream_look_again(to);
     return true;
 }
 
