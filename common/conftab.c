@@ -321,6 +321,20 @@ static void refuse(const struct conftab *table, const struct conftab_setting *se
     describe_allowed(setting, error);
 }
 
+/* Files of settings are YAML, which has more words for true and false. */
+static const char *yaml_bool(const char *text)
+{
+    static const char *const truths[] = {"y", "Y", "yes", "Yes", "YES", "on", "On", "ON"};
+    static const char *const lies[] = {"n", "N", "no", "No", "NO", "off", "Off", "OFF"};
+    for (size_t i = 0; i < ARRAY_COUNT(truths); i++) {
+        if (strcmp(text, truths[i]) == 0)
+            return "true";
+        if (strcmp(text, lies[i]) == 0)
+            return "false";
+    }
+    return text;
+}
+
 bool conftab_store(const struct conftab *table, const struct conftab_setting *setting,
                    const struct conftab_given *given, void *fields, struct dynbuf *error)
 {
@@ -337,6 +351,8 @@ bool conftab_store(const struct conftab *table, const struct conftab_setting *se
         text = translate(setting, text, &scratch);
     if (given->is_alias && (setting->type == CONFTAB_LOG_LEVEL || setting->type == CONFTAB_CHOICE))
         text = trimmed(text, strlen(text), &scratch);
+    if (given->source == CONFTAB_FROM_FILE && setting->type == CONFTAB_BOOL && text != NULL)
+        text = yaml_bool(text);
     /* Where an alias may be empty, so may the field. */
     bool is_good = text != NULL && !scratch.failed;
     if (is_good && given->is_alias && setting->type == CONFTAB_TEXT_NONEMPTY && text[0] == '\0' &&

@@ -83,6 +83,7 @@ static bool supply_required(struct config *config, const struct conftab_inputs *
                                  ->text;
         if (inputs->entry_count > 0 || (is_points && (uses_aliases || bundle[0] != '\0'))) {
             config->given[i].text = "";
+            config->given[i].is_alias = uses_aliases;
         } else if (uses_aliases) {
             dynbuf_printf(error,
                           "could not load environment variables: required key %s%s missing value "

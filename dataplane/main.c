@@ -16,7 +16,9 @@
 #include "dataplane/agent.h"
 #include "dataplane/cluster.h"
 #include "dataplane/config.h"
+#include "dataplane/config_file.h"
 #include "dataplane/node_watch.h"
+#include "dataplane/options.h"
 #include "dataplane/stream.h"
 #include "dataplane/tls_context.h"
 #include "dataplane/tls_store.h"
@@ -459,15 +461,21 @@ static int usage(FILE *out, int status)
     struct dynbuf text;
     dynbuf_init(&text, 65536);
     config_help(&text);
-    fprintf(out,
-            "cloudgate-proxy: forwards CQL, writes to two Apache Cassandra clusters at once.\n\n"
-            "usage: cloudgate-proxy [--check-config | --help | --version]\n\n"
-            "  --check-config  print the settings in force and where each comes from; exit 0 if "
-            "they are valid, 1 if not\n"
-            "  --help          this text\n"
-            "  --version       the version\n\n"
-            "Settings come from the environment:\n\n%s",
-            dynbuf_text(&text));
+    fprintf(
+        out,
+        "cloudgate-proxy: forwards CQL, writes to two Apache Cassandra clusters at once.\n\n"
+        "usage: cloudgate-proxy [--config FILE] [--set NAME=value]... [--check-config]\n"
+        "       cloudgate-proxy --help | --version\n\n"
+        "  --config FILE     settings from a YAML file, as zdm-proxy has it\n"
+        "  --set NAME=value  one setting; wins over the environment and the file. Others on this "
+        "machine can read it: no passwords\n"
+        "  --check-config    print the settings in force and where each comes from; exit 0 if "
+        "they are valid, 1 if not\n"
+        "  --help            this text\n"
+        "  --version         the version\n\n"
+        "Settings come from the command line, the environment (NAME, then ZDM_NAME), the file "
+        "and the defaults, in this order:\n\n%s",
+        dynbuf_text(&text));
     dynbuf_fini(&text);
     return status;
 }
@@ -482,35 +490,58 @@ static int check_config(const struct config *config)
     return 0;
 }
 
+/* The settings of all sources. false: what is wrong was printed. file: must outlive the settings.
+ */
+static bool load_config(struct config *config, const struct options *options,
+                        struct config_yaml *file)
+{
+    struct dynbuf error;
+    dynbuf_init(&error, 4096);
+    bool is_good = options->file == NULL || config_file_read(options->file, file, &error);
+    if (is_good) {
+        struct conftab_inputs inputs = {
+            .overrides = options->overrides,
+            .environment = environ,
+            .entries = file->entries,
+            .entry_count = file->count,
+        };
+        is_good = config_load_from(config, &inputs, &error);
+    }
+    if (is_good && !options->checks_only) {
+        log_init("cloudgate-proxy", config->log_level);
+        is_good = config_resolve_listen(config, &error);
+    }
+    if (is_good)
+        config_log_inert(config);
+    else
+        fprintf(stderr, "cloudgate-proxy: %s\n", dynbuf_text(&error));
+    dynbuf_fini(&error);
+    return is_good;
+}
+
 int main(int argc, char **argv)
 {
     static struct proxy proxy = {.phase = ADMIN_STARTING};
-    bool checks_only = false;
+    struct options options;
+    struct config_yaml file = {0};
     struct dynbuf error;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-            return usage(stdout, 0);
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("cloudgate-proxy %s\n", CLOUDGATE_VERSION);
-            return 0;
-        }
-        if (strcmp(argv[i], "--check-config") == 0) {
-            checks_only = true;
-            continue;
-        }
-        fprintf(stderr, "cloudgate-proxy: unknown argument %s\n\n", argv[i]);
-        return usage(stderr, 2);
-    }
-    log_init("cloudgate-proxy", LOG_LEVEL_INFO);
+    int status = 1;
     dynbuf_init(&error, 4096);
-    if (!config_load(&proxy.config, environ, &error)) {
-        fprintf(stderr, "cloudgate-proxy: %s\n", dynbuf_text(&error));
-        dynbuf_fini(&error);
-        return 1;
+    log_init("cloudgate-proxy", LOG_LEVEL_INFO);
+    if (!options_parse(&options, argc, argv, &error)) {
+        fprintf(stderr, "cloudgate-proxy: %s\n\n", dynbuf_text(&error));
+        status = usage(stderr, 2);
+    } else if (options.wants_help) {
+        status = usage(stdout, 0);
+    } else if (options.wants_version) {
+        printf("cloudgate-proxy %s\n", CLOUDGATE_VERSION);
+        status = 0;
+    } else if (load_config(&proxy.config, &options, &file)) {
+        status = options.checks_only ? check_config(&proxy.config) : run(&proxy);
     }
-    dynbuf_fini(&error);
-    log_init("cloudgate-proxy", proxy.config.log_level);
-    int status = checks_only ? check_config(&proxy.config) : run(&proxy);
     config_fini(&proxy.config);
+    config_yaml_fini(&file);
+    options_fini(&options);
+    dynbuf_fini(&error);
     return status;
 }
