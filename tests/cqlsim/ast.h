@@ -36,6 +36,7 @@ enum term_kind {
     TERM_TUPLE,  /* (a, b) */
     TERM_UDT,    /* {field: value}: names in fields */
     TERM_CALL,   /* name(arguments) */
+    TERM_CAST,   /* (type) term: the only item */
 };
 
 struct term {
@@ -47,6 +48,7 @@ struct term {
     struct term **items;
     size_t count;
     const char **fields;
+    const struct cql_type *type; /* TERM_CAST */
 };
 
 enum relation_op { OP_EQ, OP_LT, OP_LE, OP_GT, OP_GE, OP_NE, OP_IN, OP_CONTAINS, OP_CONTAINS_KEY };

@@ -98,8 +98,29 @@ void command_last_request(struct server *server, struct words *words, struct dyn
     dynbuf_append_text(out, "\n");
 }
 
+static void dump_writetimes(struct dynbuf *out, const struct table *table,
+                            const struct partition *partition, const struct row *row, int64_t now)
+{
+    for (size_t i = 0; i < table->column_count; i++) {
+        const struct column *column = table->columns[i];
+        if (column->kind <= COLUMN_CLUSTERING)
+            continue;
+        const struct row *of = column->kind == COLUMN_STATIC ? partition->statics : row;
+        const struct cell *cell = storage_cell(partition, of, column->cell, now);
+        dynbuf_append_text(out, ", \"writetime(");
+        dynbuf_append_text(out, column->name);
+        if (cell == NULL)
+            dynbuf_append_text(out, ")\": null");
+        else
+            dynbuf_printf(out, ")\": %" PRId64, cell->timestamp);
+    }
+    if (row != NULL && row->created != STORAGE_NEVER)
+        dynbuf_printf(out, ", \"writetime()\": %" PRId64, row->created);
+}
+
 static void dump_row(struct dynbuf *out, const struct table *table,
-                     const struct partition *partition, const struct row *row, int64_t now)
+                     const struct partition *partition, const struct row *row, int64_t now,
+                     bool writetimes)
 {
     dynbuf_append_text(out, "{");
     for (size_t i = 0; i < table->column_count; i++) {
@@ -110,6 +131,8 @@ static void dump_row(struct dynbuf *out, const struct table *table,
         dynbuf_append_text(out, ": ");
         type_print_json(out, column->type, restrictions_column_value(column, partition, row, now));
     }
+    if (writetimes)
+        dump_writetimes(out, table, partition, row, now);
     dynbuf_append_text(out, "}\n");
 }
 
@@ -117,8 +140,10 @@ void command_dump(struct server *server, struct words *words, struct dynbuf *out
 {
     char *name = (char *)(uintptr_t)command_word(words);
     char *dot = name == NULL ? NULL : strchr(name, '.');
-    if (dot == NULL) {
-        dynbuf_append_text(out, "error dump takes KEYSPACE.TABLE\n");
+    const char *option = command_word(words);
+    bool writetimes = option != NULL && strcasecmp(option, "writetime") == 0;
+    if (dot == NULL || (option != NULL && !writetimes)) {
+        dynbuf_append_text(out, "error dump takes KEYSPACE.TABLE [writetime]\n");
         return;
     }
     *dot = '\0';
@@ -137,11 +162,11 @@ void command_dump(struct server *server, struct words *words, struct dynbuf *out
              row = omap_next(row)) {
             if (!storage_row_visible(partition, row->item, now))
                 continue;
-            dump_row(out, table, partition, row->item, now);
+            dump_row(out, table, partition, row->item, now, writetimes);
             rows++;
         }
         if (rows == before && storage_row_visible(partition, partition->statics, now)) {
-            dump_row(out, table, partition, NULL, now);
+            dump_row(out, table, partition, NULL, now, writetimes);
             rows++;
         }
     }

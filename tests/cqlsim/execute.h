@@ -23,8 +23,6 @@ void engine_init(struct engine *engine);
 /* Creates the system tables; after the cluster is known. */
 bool engine_start(struct engine *engine, struct failure *failure);
 void engine_fini(struct engine *engine);
-/* Microseconds, later than any before. */
-int64_t engine_timestamp(struct engine *engine);
 
 /* Runs a statement; execution's inputs are set, its outcome is filled. False with failure. */
 MUST_CHECK bool execute_statement(struct execution *execution, const struct statement *statement);

@@ -71,7 +71,9 @@ static bool project_call(struct selection *selection, const struct selector *sel
     const char *argument = selector->count > 0 ? selector->arguments[0] : "";
     const char *name = selector->alias;
     if (name == NULL) {
-        name = arena_printf(execution->arena, "system.%s(%s", function, argument);
+        bool inner = strlen(argument) > 2 && argument[strlen(argument) - 1] == ')';
+        name = arena_printf(execution->arena, "system.%s(%s%s", function, inner ? "system." : "",
+                            argument);
         if (strcmp(function, "writetime") == 0 || strcmp(function, "ttl") == 0)
             name = arena_printf(execution->arena, "%s(%s", function, argument);
         for (size_t i = 1; i < selector->count; i++)
@@ -100,17 +102,12 @@ static bool project_call(struct selection *selection, const struct selector *sel
             call.items = &items;
             call.count = 1;
         }
-        static const enum type_id results[] = {TYPE_TIMEUUID, TYPE_UUID, TYPE_TIMESTAMP, TYPE_DATE,
-                                               TYPE_BIGINT};
         struct projected constant = {.source = FROM_CONSTANT};
-        for (size_t i = 0; i < ARRAY_COUNT(results); i++) {
-            const struct cql_type *type = type_native(results[i]);
-            if (term_evaluate(execution, &call, type, name, &constant.constant)) {
-                add_projection(selection, name, type, constant);
-                return true;
-            }
-        }
-        return false;
+        const struct cql_type *type;
+        if (!function_call(execution, &call, &type, &constant.constant))
+            return false;
+        add_projection(selection, name, type, constant);
+        return true;
     }
     static const struct {
         const char *name;

@@ -204,10 +204,16 @@ static bool resolve_using(struct write *write)
     const struct statement *statement = write->statement;
     bool conditional =
         statement->if_not_exists || statement->if_exists || statement->condition_count > 0;
+    /* Paxos has its own clock, whatever timestamp came with the request. */
+    if (conditional && !execution->preparing)
+        write->stamp.timestamp = engine_timestamp(execution->engine);
     if (statement->timestamp != NULL) {
         if (conditional)
             return INVALID(execution->failure,
                            "Cannot provide custom timestamp for conditional updates");
+        if (write->table->is_counter)
+            return INVALID(execution->failure,
+                           "Cannot provide custom timestamp for counter updates");
         if (!term_evaluate(execution, statement->timestamp, type_native(TYPE_BIGINT), "[timestamp]",
                            &value))
             return false;

@@ -13,6 +13,9 @@ struct engine {
     uint32_t uuid_counter;
 };
 
+/* execute.c: microseconds, later than any before. */
+int64_t engine_timestamp(struct engine *engine);
+
 /* What a marker stands for, found out by going through the statement. */
 struct marker {
     const char *name;
@@ -77,8 +80,14 @@ MUST_CHECK bool term_evaluate(struct execution *execution, const struct term *te
 MUST_CHECK bool term_evaluate_present(struct execution *execution, const struct term *term,
                                       const struct cql_type *type, const char *name,
                                       struct bytes *value);
-/* What now() would give: 16 bytes in the execution's arena. */
-struct bytes term_timeuuid(struct execution *execution, int64_t microseconds);
+/* functions.c */
+/* A version 1 uuid of that moment: 16 bytes in the execution's arena. */
+struct bytes function_timeuuid(struct execution *execution, int64_t microseconds);
+/* What a TERM_CALL gives, and its type. */
+MUST_CHECK bool function_call(struct execution *execution, const struct term *term,
+                              const struct cql_type **type, struct bytes *value);
+MUST_CHECK bool function_result_type(struct execution *execution, const struct term *term,
+                                     const struct cql_type **type);
 /* collections.c: brings sets and maps into the order of their type and takes out doubles. value is
  * valid. */
 struct bytes collection_normalize(struct arena *arena, const struct cql_type *type,

@@ -306,8 +306,11 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
     }
     place_nodes(cluster, arguments);
     cluster->release_major = (unsigned)strtoul(cluster->release_version, NULL, 10);
-    for (unsigned version = 3; server->version_count < (cluster->release_major >= 4 ? 3 : 2);)
-        server->versions[server->version_count++] = version++;
+    if (server->version_count == 0) {
+        static const unsigned versions[] = {3, 4, 5};
+        server->version_count = cluster->release_major >= 4 ? 3 : 2;
+        memcpy(server->versions, versions, server->version_count * sizeof *versions);
+    }
     log_init("cqlsim", level);
     return -1;
 }

@@ -227,6 +227,40 @@ static bool parse_word_term(struct parser *parser, struct term *term)
     return parser_expect_symbol(parser, "(") && parse_items(parser, term, ")");
 }
 
+/* Is the "(" here that of a cast: followed by a type and ")"? A type is a name that is no call. */
+static bool is_cast(struct parser *parser, bool *cast)
+{
+    static const char *const values[] = {"null", "true", "false", "nan", "infinity"};
+    struct parser ahead = *parser;
+    *cast = false;
+    if (!parser_is_symbol(parser, "("))
+        return true;
+    if (!parser_advance(&ahead))
+        return false;
+    if (ahead.token.kind != TOKEN_NAME)
+        return true;
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++)
+        if (parser_is_word(&ahead, values[i]))
+            return true;
+    if (!parser_advance(&ahead))
+        return false;
+    *cast = parser_is_symbol(&ahead, ")") || parser_is_symbol(&ahead, "<");
+    return true;
+}
+
+static bool parse_cast(struct parser *parser, struct term *term)
+{
+    struct term *item;
+    term->kind = TERM_CAST;
+    if (!parser_expect_symbol(parser, "(") || !parser_type(parser, &term->type) ||
+        !parser_expect_symbol(parser, ")") || !parser_term(parser, &item))
+        return false;
+    if (term->type->id == TYPE_UDT)
+        return INVALID(parser->failure, "Casts to user types are not supported by this server");
+    add_item(parser, term, item);
+    return true;
+}
+
 static bool parse_term_inner(struct parser *parser, struct term **result)
 {
     struct term *term = new_term(parser, TERM_NULL);
@@ -272,6 +306,10 @@ static bool parse_term_inner(struct parser *parser, struct term **result)
     term->kind = TERM_BRACES;
     if (matched)
         return parse_braces(parser, term);
+    if (!is_cast(parser, &matched))
+        return false;
+    if (matched)
+        return parse_cast(parser, term);
     term->kind = TERM_TUPLE;
     return parser_expect_symbol(parser, "(") && parse_items(parser, term, ")");
 }

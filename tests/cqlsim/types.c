@@ -103,6 +103,22 @@ bool type_equal(const struct cql_type *a, const struct cql_type *b)
     return a->id != TYPE_UDT || strcmp(a->name, b->name) == 0;
 }
 
+bool type_accepts(const struct cql_type *wanted, const struct cql_type *given)
+{
+    if (type_equal(wanted, given) || wanted->id == TYPE_BLOB)
+        return true;
+    switch (wanted->id) {
+    case TYPE_UUID:
+        return given->id == TYPE_TIMEUUID;
+    case TYPE_BIGINT:
+        return given->id == TYPE_TIMESTAMP;
+    case TYPE_TEXT:
+        return given->id == TYPE_ASCII;
+    default:
+        return false;
+    }
+}
+
 void type_print(struct dynbuf *out, const struct cql_type *type)
 {
     if (type_is_native(type)) {

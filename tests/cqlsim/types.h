@@ -58,6 +58,8 @@ bool type_is_collection(const struct cql_type *type);
 /* Native types have one value; collections, tuples and user types are made of others. */
 bool type_is_native(const struct cql_type *type);
 bool type_equal(const struct cql_type *a, const struct cql_type *b);
+/* May a value of the type given stand where wanted is? */
+bool type_accepts(const struct cql_type *wanted, const struct cql_type *given);
 
 /* As CREATE TABLE spells it: frozen<map<text, int>>. */
 void type_print(struct dynbuf *out, const struct cql_type *type);

@@ -522,6 +522,11 @@ def test_seed_file(tmp_path):
         (["--listen", ADDRESS, "--auth", "nocolon"], "USER:PASSWORD"),
         (["--listen", ADDRESS, "--seed-file", "no/such/file"], "cannot open it"),
         (["--nosuch"], "nosuch"),
+        (["--listen", ADDRESS, "--versions", "6"], "3, 4, 5, dse1, dse2"),
+        (["--listen", ADDRESS, "--versions", ""], "3, 4, 5, dse1, dse2"),
+        (["--listen", ADDRESS, "--compression", "zip"], "lz4, snappy"),
+        (["--listen", ADDRESS, "--tls-cert", "x"], "--tls-cert and --tls-key go together"),
+        (["--listen", ADDRESS, "--tls-cert", "no/such", "--tls-key", "no/such"], "no certificate"),
     ],
 )
 def test_bad_command_lines_are_refused(options, message):

@@ -68,8 +68,12 @@ class Sim:
     def stats(self):
         return json.loads(self.tell("stats").removeprefix("ok "))
 
-    def dump(self, table):
-        *rows, last = self.tell(f"dump {table}").splitlines()
+    def last_request(self, *what):
+        """What the last request carried: of an opcode, of reads or writes; system tables are left out."""
+        return json.loads(self.tell(" ".join(["last-request", *what])).removeprefix("ok "))
+
+    def dump(self, table, *options):
+        *rows, last = self.tell(" ".join(["dump", table, *options])).splitlines()
         assert last == f"ok {len(rows)}"
         return [json.loads(row) for row in rows]
 

@@ -246,6 +246,14 @@ class ClusterSim(Program):
     def stats(self):
         return json.loads(self.tell("stats"))
 
+    def last_request(self, *what):
+        """What the last request carried (tests/cqlsim/README.md): of an opcode, of reads or writes; None before the first."""
+        return json.loads(self.tell(" ".join(["last-request", *what])))
+
+    def dump(self, table, *options):
+        """The rows of a table in token order; option writetime: with the timestamps of their cells."""
+        return [json.loads(row) for row in self.tell(" ".join(["dump", table, *options])).splitlines()[:-1]]
+
 
 class Proxy(Program):
     def __init__(self, lab, name, address, origin, target, settings):

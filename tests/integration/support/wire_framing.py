@@ -25,7 +25,10 @@ def deflate(compression, body):
 
 def inflate(compression, body):
     if compression == "snappy":
-        return bytes(snappy.decompress(body))
+        try:
+            return bytes(snappy.decompress(body))
+        except snappy.UncompressError as error:
+            raise Corrupt(f"no Snappy: {error}") from None
     (announced,) = struct.unpack(">I", body[:4])
     if announced > 255 * len(body):
         raise Corrupt(f"{len(body)} bytes of LZ4 announce {announced}")
@@ -33,7 +36,10 @@ def inflate(compression, body):
 
 
 def lz4_block(packed, announced):
-    data = lz4.block.decompress(packed, uncompressed_size=announced) if announced else b""
+    try:
+        data = lz4.block.decompress(packed, uncompressed_size=announced) if announced else b""
+    except lz4.block.LZ4BlockError as error:
+        raise Corrupt(f"no LZ4: {error}") from None
     if len(data) != announced:
         raise Corrupt(f"LZ4 announces {announced} bytes and holds {len(data)}")
     return data
