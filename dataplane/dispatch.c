@@ -214,19 +214,21 @@ static bool is_read_class(enum request_class class)
 }
 
 /* What QUERY and EXECUTE have in common from here on. */
-static struct request *send_statement(struct dispatch *dispatch, struct statement_class statement,
-                                      const struct cql_statement_request *parsed,
-                                      const struct prepared *prepared)
+static inline struct request *send_statement(struct dispatch *dispatch,
+                                             const struct statement_class *statement,
+                                             const struct cql_statement_request *parsed,
+                                             const struct prepared *prepared)
 {
-    struct plan plan = route_plan(statement.class, false, dispatch->session->worker->snapshot);
+    struct plan plan = route_plan(statement->class, false, dispatch->session->worker->snapshot);
     if ((parsed->flags & CQL_QUERY_PAGING_STATE) != 0 &&
-        !follow_paging_state(dispatch, is_read_class(statement.class), &plan))
+        !follow_paging_state(dispatch, is_read_class(statement->class), &plan))
         return NULL;
-    if (prepared != NULL)
+    if (prepared != NULL &&
+        (parsed->metadata_id.data != NULL || UNLIKELY(prepared->columns_differ)))
         use_metadata(dispatch, prepared, parsed, plan);
-    if (statement.takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0)
+    if (statement->takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0)
         stamp(dispatch);
-    return send_request(dispatch, statement, parsed->consistency, plan);
+    return send_request(dispatch, *statement, parsed->consistency, plan);
 }
 
 /* ---- by opcode ---- */
@@ -258,7 +260,7 @@ static void on_query(struct dispatch *dispatch)
         answer_virtual(dispatch, statement.table, text, parsed.text.length, &parsed);
         return;
     }
-    send_statement(dispatch, statement, &parsed, NULL);
+    send_statement(dispatch, &statement, &parsed, NULL);
 }
 
 static void on_prepare(struct dispatch *dispatch)
@@ -323,7 +325,7 @@ static void on_execute(struct dispatch *dispatch)
     dispatch->prepared = handle;
     note_flags(dispatch, parsed.flags, parsed.flags_offset);
     use_prepared_id(dispatch, prepared, parsed.id_offset);
-    struct request *request = send_statement(dispatch, prepared->statement, &parsed, prepared);
+    struct request *request = send_statement(dispatch, &prepared->statement, &parsed, prepared);
     if (request != NULL)
         request->prepared = handle;
     else
@@ -458,16 +460,20 @@ MUST_CHECK static bool open_frame(struct dispatch *dispatch)
 void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,
                       struct chunk *whole)
 {
-    struct dispatch dispatch = {
-        .session = session,
-        .header = header,
-        .body = frame + CQL_HEADER_BYTES,
-        .body_chunk = whole,
-        .frame = frame,
-        .frame_length = CQL_HEADER_BYTES + (size_t)header.body_length,
-        .frame_chunk = whole,
-        .edits = &session->worker->edits,
-    };
+    /* Not cleared as a whole: most of it is room that most requests do not need. */
+    struct dispatch dispatch;
+    dispatch.session = session;
+    dispatch.header = header;
+    dispatch.body = frame + CQL_HEADER_BYTES;
+    dispatch.body_chunk = whole;
+    dispatch.frame = frame;
+    dispatch.frame_length = CQL_HEADER_BYTES + (size_t)header.body_length;
+    dispatch.frame_chunk = whole;
+    dispatch.prepared = NULL;
+    dispatch.edits = &session->worker->edits;
+    dispatch.header_flags = 0;
+    dispatch.flags = 0;
+    dispatch.flags_changed = false;
     edits_reset(dispatch.edits);
     if (session->state == SESSION_DRAINING) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_DRAINING, 1);

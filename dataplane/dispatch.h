@@ -32,9 +32,10 @@ struct dispatch {
     /* Flags of the query parameters. Every change goes through dispatch_change_flags, since there
      * is one place to edit for all of them. */
     uint32_t flags, flags_offset;
+    bool flags_changed; /* else the following are not set */
     uint32_t flags_set[CLUSTER_COUNT], flags_cleared[CLUSTER_COUNT];
-    bool flags_changed;
 
+    /* Bytes of edits: not set until they are needed. */
     uint8_t flags_bytes[CLUSTER_COUNT][4];
     uint8_t timestamp_bytes[8];
     uint8_t length_bytes[4];
@@ -44,7 +45,11 @@ struct dispatch {
 static inline void dispatch_change_flags(struct dispatch *dispatch, uint8_t clusters, uint32_t set,
                                          uint32_t cleared)
 {
-    dispatch->flags_changed = true;
+    if (!dispatch->flags_changed) {
+        memset(dispatch->flags_set, 0, sizeof dispatch->flags_set);
+        memset(dispatch->flags_cleared, 0, sizeof dispatch->flags_cleared);
+        dispatch->flags_changed = true;
+    }
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         if ((clusters & (1u << i)) != 0) {
             dispatch->flags_set[i] |= set;

@@ -37,17 +37,15 @@ void edits_fini(struct edits *edits)
     edits_init(edits);
 }
 
-void edits_reset(struct edits *edits)
+void edits_clear(struct edits *edits)
 {
-    if (LIKELY(edits->count == 0 && edits->blocks == NULL && !edits->failed))
-        return;
     if (edits->capacity > KEPT_EDITS) {
         free(edits->list);
         edits->list = NULL;
         edits->capacity = 0;
     }
     edits->count = 0;
-    edits->is_unsorted = edits->failed = false;
+    edits->is_used = edits->is_unsorted = edits->failed = false;
     edits->clusters = 0;
     memset(edits->growth, 0, sizeof edits->growth);
     /* The first block is the oldest and of the usual size, unless the first need was larger. */
@@ -75,6 +73,7 @@ static bool grow(struct edits *edits)
 void edits_add(struct edits *edits, uint8_t clusters, uint32_t at, uint32_t removed,
                const void *bytes, uint32_t length)
 {
+    edits->is_used = true;
     if (UNLIKELY(edits->count == edits->capacity) && !grow(edits))
         return;
     struct edit *edit = &edits->list[edits->count];
@@ -98,6 +97,7 @@ void edits_add(struct edits *edits, uint8_t clusters, uint32_t at, uint32_t remo
 uint8_t *edits_room(struct edits *edits, size_t length)
 {
     struct edit_block *block = edits->blocks;
+    edits->is_used = true;
     if (block == NULL || block->capacity - block->used < length) {
         size_t capacity = length > KEPT_BYTES ? length : KEPT_BYTES;
         block = malloc(sizeof *block + capacity);
@@ -124,10 +124,8 @@ static int compare(const void *left, const void *right)
     return a->order < b->order ? -1 : 1;
 }
 
-void edits_seal(struct edits *edits)
+void edits_sort(struct edits *edits)
 {
-    if (LIKELY(!edits->is_unsorted))
-        return;
     edits->is_unsorted = false;
     if (edits->count > SMALL_SORTS) {
         qsort(edits->list, edits->count, sizeof *edits->list, compare);

@@ -35,6 +35,7 @@ struct edit_block;
 struct edits {
     struct edit *list;
     uint32_t count, capacity;
+    bool is_used; /* something was added or taken since the last reset */
     bool is_unsorted;
     bool failed;                   /* memory ran out: the request must not be sent */
     uint8_t clusters;              /* EDIT_*: who sees any change */
@@ -46,7 +47,14 @@ void edits_init(struct edits *edits);
 void edits_fini(struct edits *edits);
 
 /* Forgets all edits and room. Memory an unusual request needed is given back. */
-void edits_reset(struct edits *edits);
+void edits_clear(struct edits *edits);
+
+/* The same, for nothing when nothing was changed. */
+static inline void edits_reset(struct edits *edits)
+{
+    if (edits->is_used)
+        edits_clear(edits);
+}
 
 /* Adds one: at offset `at` of the body, `removed` bytes give way to `length` bytes. Edits may come
  * in any order, those of one cluster must not overlap. Insertions at one place stand in the order
@@ -57,8 +65,14 @@ void edits_add(struct edits *edits, uint8_t clusters, uint32_t at, uint32_t remo
 /* length bytes to fill, kept until edits_reset. NULL: memory ran out (edits->failed). */
 uint8_t *edits_room(struct edits *edits, size_t length);
 
+void edits_sort(struct edits *edits);
+
 /* Sorts what came out of order. To be called once before the edits are applied. */
-void edits_seal(struct edits *edits);
+static inline void edits_seal(struct edits *edits)
+{
+    if (UNLIKELY(edits->is_unsorted))
+        edits_sort(edits);
+}
 
 static inline bool edits_touch(const struct edits *edits, enum cluster_id cluster)
 {

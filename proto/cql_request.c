@@ -26,8 +26,8 @@ static uint32_t read_flags(struct cql_header header, struct cql_cursor *cursor)
 }
 
 /* Consistency and flags, and where what follows begins. */
-static void read_head(struct cql_header header, const uint8_t *body, struct cql_cursor *cursor,
-                      struct cql_statement_request *request)
+static inline void read_head(struct cql_header header, const uint8_t *body,
+                             struct cql_cursor *cursor, struct cql_statement_request *request)
 {
     request->consistency = cql_read_u16(cursor);
     request->flags_offset = offset_of(cursor, body);
@@ -62,8 +62,9 @@ bool cql_read_execute(struct cql_header header, const uint8_t *body,
                       struct cql_statement_request *request, const char **reason)
 {
     struct cql_cursor cursor = open_body(header, body);
-    *request = (struct cql_statement_request){.id = cql_read_string(&cursor)};
-    request->id_offset = cursor.failed ? 0 : (uint32_t)(request->id.data - body);
+    request->text = request->keyspace = request->metadata_id = (struct cql_span){NULL, 0};
+    request->id_offset = offset_of(&cursor, body) + 2;
+    request->id = cql_read_string(&cursor);
     if (cql_version_has_metadata_id(header.version))
         request->metadata_id = cql_read_string(&cursor);
     read_head(header, body, &cursor, request);
