@@ -188,6 +188,15 @@ MUST_CHECK static bool follow_paging_state(struct dispatch *dispatch, bool is_re
     return true;
 }
 
+static int64_t turn_wall_us(struct worker *worker)
+{
+    if (worker->wall_at_ns != worker_now(worker)) {
+        worker->wall_at_ns = worker_now(worker);
+        worker->wall_us = clock_wall_us();
+    }
+    return worker->wall_us;
+}
+
 /* Gives the write the proxy's timestamp, so that both clusters store the same one. Parameters that
  * end too early are left for the clusters to refuse. */
 static void stamp(struct dispatch *dispatch)
@@ -199,7 +208,7 @@ static void stamp(struct dispatch *dispatch)
         !cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
                              &reason))
         return;
-    uint64_t now = (uint64_t)write_clock_next(&worker->shared->write_clock, clock_wall_us());
+    uint64_t now = (uint64_t)write_clock_next(&worker->shared->write_clock, turn_wall_us(worker));
     cql_store_u32(dispatch->timestamp_bytes, (uint32_t)(now >> 32));
     cql_store_u32(dispatch->timestamp_bytes + 4, (uint32_t)now);
     edits_add(dispatch->edits, EDIT_BOTH, parameters.timestamp_offset, 0, dispatch->timestamp_bytes,

@@ -29,7 +29,7 @@ struct worker_shared {
     const struct config *config;
     const struct virtual_hosts *virtual_hosts;
     struct prepared_registry *prepared;
-    struct tls_context *tls[TLS_SIDE_COUNT];   /* what new workers begin with; main thread */
+    struct tls_context *tls[TLS_SIDE_COUNT]; /* what new workers begin with; main thread */
     struct node_watch *watch;
     _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
     _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
@@ -67,9 +67,11 @@ struct worker {
     struct snapshot *snapshot;
     uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
-    struct dynbuf supported;     /* SUPPORTED body for the topologies in force */
+    struct dynbuf supported; /* SUPPORTED body for the topologies in force */
     struct compression_room opened_request, opened_answer; /* compressed frames made plain */
-    struct dynbuf reply;         /* body under construction */
+    struct dynbuf reply;                                   /* body under construction */
+    int64_t wall_us; /* dispatch.c: the system's clock, taken once a turn when it is needed */
+    uint64_t wall_at_ns;
     struct edits edits;          /* dispatch.c: of the request at hand */
     struct dynbuf batch_handles; /* dispatch.c: prepared statements of the BATCH at hand */
 };
