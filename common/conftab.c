@@ -12,6 +12,7 @@
 
 #define VALUE_MAX_SHOWN 128
 #define VALUE_MAX_BYTES (1 << 20)
+#define NUMBER_LARGEST  1e12
 
 static const char *const level_texts[] = {"DEBUG", "INFO", "WARN", "ERROR"};
 
@@ -212,6 +213,8 @@ static const char *parse_numbers(const char *text, struct conftab_numbers *numbe
             return "is one too many";
         if (value <= 0)
             return "is not above 0";
+        if (value > NUMBER_LARGEST)
+            return "is above 1e12";
         if (value <= last)
             return "is not above the one before";
         last = numbers->values[numbers->count++] = value;

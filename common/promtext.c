@@ -52,8 +52,25 @@ void promtext_seconds(struct dynbuf *out, const char *name, const char *labels,
     dynbuf_append_text(out, "\n");
 }
 
+/* The shortest text that reads back as value, as Prometheus' own libraries write it: 0.001, 15,
+ * 1e-05. Series are told apart by this text. */
+static void append_bound(struct dynbuf *out, double value)
+{
+    char text[40];
+    int precision = 0;
+    do
+        snprintf(text, sizeof text, "%.*e", precision, value);
+    while (strtod(text, NULL) != value && ++precision < 17);
+    const char *sign = strchr(text, 'e');
+    int exponent = sign == NULL ? 0 : (int)strtol(sign + 1, NULL, 10);
+    if (exponent < -4 || exponent >= 6)
+        dynbuf_append_text(out, text);
+    else
+        dynbuf_printf(out, "%.*f", precision > exponent ? precision - exponent : 0, value);
+}
+
 void promtext_histogram(struct dynbuf *out, const char *name, const char *labels,
-                        const uint64_t *buckets, const uint32_t *bounds_ms, size_t count,
+                        const uint64_t *buckets, const double *bounds, size_t count,
                         uint64_t sum_ns)
 {
     const char *separator = labels[0] == '\0' ? "" : ",";
@@ -62,7 +79,7 @@ void promtext_histogram(struct dynbuf *out, const char *name, const char *labels
         total += buckets[i];
         dynbuf_printf(out, "%s_bucket{%s%sle=\"", name, labels, separator);
         if (i < count)
-            append_seconds(out, bounds_ms[i] * NS_PER_MS);
+            append_bound(out, bounds[i]);
         else
             dynbuf_append_text(out, "+Inf");
         dynbuf_printf(out, "\"} %" PRIu64 "\n", total);

@@ -18,10 +18,10 @@ void promtext_sample(struct dynbuf *out, const char *name, const char *labels, i
 void promtext_seconds(struct dynbuf *out, const char *name, const char *labels,
                       uint64_t nanoseconds);
 /* The bucket, sum and count lines of one histogram series. buckets: count + 1 numbers of
- * observations, not cumulative, the last one above all bounds; bounds_ms: count upper bounds,
- * rising. */
+ * observations, not cumulative, the last one above all bounds; bounds: count upper bounds in
+ * seconds, rising. */
 void promtext_histogram(struct dynbuf *out, const char *name, const char *labels,
-                        const uint64_t *buckets, const uint32_t *bounds_ms, size_t count,
+                        const uint64_t *buckets, const double *bounds, size_t count,
                         uint64_t sum_ns);
 /* Appends text as the inside of a label value: backslash, quote and newline escaped. */
 void promtext_label_value(struct dynbuf *out, const char *text);

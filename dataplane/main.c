@@ -401,6 +401,7 @@ static int run(struct proxy *proxy)
     proxy->base = event_base_new();
     CHECK(proxy->base != NULL);
     CHECK(stream_loop_init(&proxy->loop, proxy->base, CONTROL_LARGE_BYTES_MAX));
+    metrics_configure(&proxy->config);
     proxy->metrics = metrics_block_new();
     tls_thread_init(&proxy->tls, proxy->metrics);
     proxy->loop.tls = &proxy->tls;

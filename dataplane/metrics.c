@@ -9,12 +9,21 @@
 
 #include "common/clock.h"
 #include "common/promtext.h"
+#include "dataplane/config.h"
 
-#define PREFIX      "zdm_"
-#define BOUND_COUNT (METRIC_BUCKETS - 1)
+#define NAME_MAX_BYTES 160
 
-static const uint32_t bounds_ms[BOUND_COUNT] = {1,   4,   7,   10,   25,   40,   60,    80,   100,
-                                                150, 250, 500, 1000, 2500, 5000, 10000, 15000};
+/* A family's name with the prefix. */
+struct full_name {
+    char text[NAME_MAX_BYTES];
+};
+
+static char prefix[64] = "zdm_";
+
+/* Of reads from the origin, of all writes and of origin nodes; of reads from the target and of its
+ * nodes; of shadow reads. In force once a block was made. */
+static struct metric_bounds bounds[METRIC_POOL_COUNT];
+static pthread_once_t bounds_once = PTHREAD_ONCE_INIT;
 
 enum metric_type { METRIC_TYPE_COUNTER, METRIC_TYPE_GAUGE };
 static const char *const type_names[] = {"counter", "gauge"};
@@ -25,7 +34,7 @@ static const struct {
     const char *help;
     enum metric_type type;
 } metrics[METRIC_COUNT] = {
-#define METRIC(symbol, type, name, labels, help) {PREFIX name, labels, help, METRIC_TYPE_##type},
+#define METRIC(symbol, type, name, labels, help) {name, labels, help, METRIC_TYPE_##type},
 #include "dataplane/metrics.def"
 #undef METRIC
 };
@@ -55,8 +64,8 @@ static const struct {
     [METRIC_POOL_SHADOW] = {"async", "Async Connector"},
 };
 
-/* Families with a node label; the name is completed with "zdm_origin_", "zdm_target_" or
- * "zdm_async_". */
+/* Families with a node label; the name is completed with the prefix and the
+ * pool's name. */
 static const struct {
     const char *name;
     const char *type;
@@ -80,10 +89,63 @@ static uint64_t load(const _Atomic uint64_t *value)
     return atomic_load_explicit(value, memory_order_relaxed);
 }
 
+/* ---- prefix and buckets ---- */
+
+static struct full_name full(const char *name)
+{
+    struct full_name name_with_prefix;
+    snprintf(name_with_prefix.text, sizeof name_with_prefix.text, "%s%s", prefix, name);
+    return name_with_prefix;
+}
+
+static void set_bounds(struct metric_bounds *to, const double *ms, size_t count)
+{
+    CHECK(count <= METRIC_BOUNDS_MAX);
+    to->count = count;
+    for (size_t i = 0; i < count; i++) {
+        to->ns[i] = (uint64_t)(ms[i] * (double)NS_PER_MS + 0.5);
+        to->seconds[i] = ms[i] / 1000;
+    }
+    to->ns[count] = UINT64_MAX;
+}
+
+static const struct metric_bounds *request_bounds(enum metric_request kind)
+{
+    return &bounds[kind == METRIC_REQUEST_READS_TARGET ? METRIC_POOL_TARGET : METRIC_POOL_ORIGIN];
+}
+
+/* Without settings, as in tests: zdm-proxy's. */
+static void set_default_bounds(void)
+{
+    static const double ms[] = {1,   4,   7,   10,   25,   40,   60,    80,   100,
+                                150, 250, 500, 1000, 2500, 5000, 10000, 15000};
+    for (size_t i = 0; i < METRIC_POOL_COUNT; i++)
+        if (bounds[i].count == 0)
+            set_bounds(&bounds[i], ms, ARRAY_COUNT(ms));
+}
+
+void metrics_configure(const struct config *config)
+{
+    const struct conftab_numbers *lists[METRIC_POOL_COUNT] = {
+        [METRIC_POOL_ORIGIN] = &config->metrics_origin_latency_buckets_ms,
+        [METRIC_POOL_TARGET] = &config->metrics_target_latency_buckets_ms,
+        [METRIC_POOL_SHADOW] = &config->metrics_async_read_latency_buckets_ms,
+    };
+    for (size_t i = 0; i < METRIC_POOL_COUNT; i++)
+        set_bounds(&bounds[i], lists[i]->values, lists[i]->count);
+    snprintf(prefix, sizeof prefix, "%s%s", config->metrics_prefix,
+             config->metrics_prefix[0] == '\0' ? "" : "_");
+}
+
+/* ---- blocks ---- */
+
 struct metrics_block *metrics_block_new(void)
 {
     struct metrics_block *block = calloc(1, sizeof *block);
     CHECK(block != NULL);
+    pthread_once(&bounds_once, set_default_bounds);
+    for (size_t kind = 0; kind < METRIC_REQUEST_COUNT; kind++)
+        block->request_duration[kind].bounds = request_bounds((enum metric_request)kind);
     pthread_mutex_lock(&registry_lock);
     block->next = registry;
     registry = block;
@@ -111,6 +173,8 @@ struct metrics_node *metrics_node(struct metrics_block *block, enum metric_pool 
     entry = calloc(1, sizeof *entry);
     CHECK(entry != NULL);
     entry->pool = pool;
+    for (size_t kind = 0; kind < ARRAY_COUNT(entry->duration); kind++)
+        entry->duration[kind].bounds = &bounds[pool];
     memcpy(entry->node, node, strnlen(node, sizeof entry->node - 1));
     atomic_store_explicit(&entry->next, first, memory_order_relaxed);
     atomic_store_explicit(&block->nodes, entry, memory_order_release);
@@ -119,8 +183,9 @@ struct metrics_node *metrics_node(struct metrics_block *block, enum metric_pool 
 
 void metrics_observe(struct metric_histogram *histogram, uint64_t elapsed_ns)
 {
+    const uint64_t *bound = histogram->bounds->ns;
     size_t bucket = 0;
-    while (bucket < BOUND_COUNT && elapsed_ns > bounds_ms[bucket] * NS_PER_MS)
+    while (elapsed_ns > bound[bucket])
         bucket++;
     metrics_bump(&histogram->buckets[bucket], 1);
     metrics_bump(&histogram->sum_ns, (int64_t)elapsed_ns);
@@ -136,13 +201,13 @@ int64_t metrics_total(enum metric metric)
 
 /* A histogram read once, so that buckets and count agree. */
 struct histogram_sum {
-    uint64_t buckets[METRIC_BUCKETS];
+    uint64_t buckets[METRIC_BOUNDS_MAX + 1];
     uint64_t sum_ns;
 };
 
 static void accumulate(struct histogram_sum *sum, const struct metric_histogram *histogram)
 {
-    for (size_t i = 0; i < METRIC_BUCKETS; i++)
+    for (size_t i = 0; i <= histogram->bounds->count; i++)
         sum->buckets[i] += load(&histogram->buckets[i]);
     sum->sum_ns += load(&histogram->sum_ns);
 }
@@ -159,7 +224,7 @@ uint64_t metrics_request_count(enum metric_request kind)
 {
     struct histogram_sum sum = request_histogram(kind);
     uint64_t count = 0;
-    for (size_t i = 0; i < METRIC_BUCKETS; i++)
+    for (size_t i = 0; i < ARRAY_COUNT(sum.buckets); i++)
         count += sum.buckets[i];
     return count;
 }
@@ -256,8 +321,8 @@ static void render_node_durations(struct dynbuf *out, struct dynbuf *scratch, co
     for (size_t i = 0; i < count; i++)
         for (size_t kind = 0; sums[i].pool == pool && kind < 2; kind++)
             promtext_histogram(out, name, node_labels(scratch, "", sums[i].node, kinds[kind]),
-                               sums[i].duration[kind].buckets, bounds_ms, BOUND_COUNT,
-                               sums[i].duration[kind].sum_ns);
+                               sums[i].duration[kind].buckets, bounds[pool].seconds,
+                               bounds[pool].count, sums[i].duration[kind].sum_ns);
 }
 
 /* The families of one pool. One that no connection has used yet has no series, and so no HELP or
@@ -271,12 +336,12 @@ static void render_pool(struct dynbuf *out, enum metric_pool pool, const struct 
     if (!is_used)
         return;
     const char *title = pools[pool].name;
-    char name[96];
+    char name[NAME_MAX_BYTES];
     struct dynbuf scratch;
     dynbuf_init(&scratch, 1024);
-    snprintf(name, sizeof name, PREFIX "%s_requests_failed_total", title);
+    snprintf(name, sizeof name, "%s%s_requests_failed_total", prefix, title);
     render_failed_requests(out, &scratch, name, pool, sums, count);
-    snprintf(name, sizeof name, PREFIX "%s_request_duration_seconds", title);
+    snprintf(name, sizeof name, "%s%s_request_duration_seconds", prefix, title);
     render_node_durations(out, &scratch, name, title, pool, sums, count);
     for (size_t value = 0; value < NODE_VALUE_COUNT; value++) {
         if (value == NODE_INFLIGHT && pool != METRIC_POOL_SHADOW)
@@ -285,7 +350,7 @@ static void render_pool(struct dynbuf *out, enum metric_pool pool, const struct 
         char help[128];
         snprintf(help, sizeof help, "%.*s%s%s", (int)(placeholder - node_values[value].help),
                  node_values[value].help, title, placeholder + 2);
-        snprintf(name, sizeof name, PREFIX "%s_%s", title, node_values[value].name);
+        snprintf(name, sizeof name, "%s%s_%s", prefix, title, node_values[value].name);
         promtext_family(out, name, node_values[value].type, help);
         for (size_t i = 0; i < count; i++)
             if (sums[i].pool == pool)
@@ -297,12 +362,12 @@ static void render_pool(struct dynbuf *out, enum metric_pool pool, const struct 
 
 static void render_certificates(struct dynbuf *out, const struct metrics_process *process)
 {
-    static const char name[] = PREFIX "tls_certificate_expiry_seconds";
+    const struct full_name name = full("tls_certificate_expiry_seconds");
     struct dynbuf labels;
     if (process->certificate_count == 0)
         return;
     dynbuf_init(&labels, 8192);
-    promtext_family(out, name, "gauge",
+    promtext_family(out, name.text, "gauge",
                     "Unix time at which the first certificate of a TLS file runs out (of several "
                     "authorities: the last)");
     for (size_t i = 0; i < process->certificate_count; i++) {
@@ -310,21 +375,21 @@ static void render_certificates(struct dynbuf *out, const struct metrics_process
         dynbuf_append_text(&labels, "file=\"");
         promtext_label_value(&labels, process->certificates[i].file);
         dynbuf_printf(&labels, "\",side=\"%s\"", process->certificates[i].side);
-        promtext_sample(out, name, dynbuf_text(&labels), process->certificates[i].not_after);
+        promtext_sample(out, name.text, dynbuf_text(&labels), process->certificates[i].not_after);
     }
     dynbuf_fini(&labels);
 }
 
 static void render_process(struct dynbuf *out, const struct metrics_process *process)
 {
-    promtext_family(out, PREFIX "routing_revision", "gauge",
+    promtext_family(out, full("routing_revision").text, "gauge",
                     "Revision of the routing state in force; 0: from the settings");
-    promtext_sample(out, PREFIX "routing_revision", "", (int64_t)process->routing_revision);
-    promtext_family(out, PREFIX "control_connected", "gauge",
+    promtext_sample(out, full("routing_revision").text, "", (int64_t)process->routing_revision);
+    promtext_family(out, full("control_connected").text, "gauge",
                     "1 while the control plane is connected");
-    promtext_sample(out, PREFIX "control_connected", "", process->control_connected);
-    promtext_family(out, PREFIX "build_info", "gauge", "Always 1; the label tells the version");
-    promtext_sample(out, PREFIX "build_info", "version=\"" CLOUDGATE_VERSION "\"", 1);
+    promtext_sample(out, full("control_connected").text, "", process->control_connected);
+    promtext_family(out, full("build_info").text, "gauge", "Always 1; the label tells the version");
+    promtext_sample(out, full("build_info").text, "version=\"" CLOUDGATE_VERSION "\"", 1);
     render_certificates(out, process);
     promtext_process(out);
 }
@@ -333,15 +398,18 @@ void metrics_render(struct dynbuf *out, const struct metrics_process *process)
 {
     for (size_t i = 0; i < METRIC_COUNT; i++) {
         if (i == 0 || strcmp(metrics[i].name, metrics[i - 1].name) != 0)
-            promtext_family(out, metrics[i].name, type_names[metrics[i].type], metrics[i].help);
-        promtext_sample(out, metrics[i].name, metrics[i].labels, metrics_total((enum metric)i));
+            promtext_family(out, full(metrics[i].name).text, type_names[metrics[i].type],
+                            metrics[i].help);
+        promtext_sample(out, full(metrics[i].name).text, metrics[i].labels,
+                        metrics_total((enum metric)i));
     }
-    promtext_family(out, PREFIX "proxy_request_duration_seconds", "histogram",
+    promtext_family(out, full("proxy_request_duration_seconds").text, "histogram",
                     "Histogram that tracks the latency of requests at proxy entry point");
     for (size_t kind = 0; kind < METRIC_REQUEST_COUNT; kind++) {
         struct histogram_sum sum = request_histogram((enum metric_request)kind);
-        promtext_histogram(out, PREFIX "proxy_request_duration_seconds", request_labels[kind],
-                           sum.buckets, bounds_ms, BOUND_COUNT, sum.sum_ns);
+        const struct metric_bounds *of = request_bounds((enum metric_request)kind);
+        promtext_histogram(out, full("proxy_request_duration_seconds").text, request_labels[kind],
+                           sum.buckets, of->seconds, of->count, sum.sum_ns);
     }
     size_t node_count;
     struct node_sum *nodes = sum_nodes(&node_count);

@@ -10,8 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/conftab.h"
 #include "common/dynbuf.h"
 #include "dataplane/cluster_id.h"
+
+struct config;
 
 /* One series of the process (no node label). Gauges are kept as two's complement sums over blocks.
  */
@@ -59,13 +62,19 @@ enum metric_pool {
     METRIC_POOL_COUNT
 };
 
-/* Upper bounds in ms: 1, 4, 7, 10, 25, 40, 60, 80, 100, 150, 250, 500, 1000, 2500, 5000, 10000,
- * 15000, +Inf. */
-#define METRIC_BUCKETS 18
+#define METRIC_BOUNDS_MAX CONFTAB_NUMBERS_MAX
+
+/* Upper bounds of a histogram's buckets, rising; the one at [count] holds everything. */
+struct metric_bounds {
+    size_t count;
+    uint64_t ns[METRIC_BOUNDS_MAX + 1];
+    double seconds[METRIC_BOUNDS_MAX]; /* as they were given */
+};
 
 struct metric_histogram {
-    _Atomic uint64_t buckets[METRIC_BUCKETS]; /* not cumulative; metrics_render sums up */
+    const struct metric_bounds *bounds;
     _Atomic uint64_t sum_ns;
+    _Atomic uint64_t buckets[METRIC_BOUNDS_MAX + 1]; /* not cumulative; metrics_render sums up */
 };
 
 struct metrics_node { /* series of one node in one thread's block */
@@ -83,6 +92,10 @@ struct metrics_block {
     struct metric_histogram request_duration[METRIC_REQUEST_COUNT];
     struct metrics_node *_Atomic nodes;
 };
+
+/* Takes prefix and buckets from the settings. Once, before the first block is made; without it they
+ * are zdm-proxy's defaults. */
+void metrics_configure(const struct config *config);
 
 /* A new block, registered for rendering and never freed before the process ends. Called before the
  * owner thread runs or by it. */
