@@ -83,16 +83,16 @@ static uint64_t round_left_ms(const struct cluster *cluster)
     return now >= cluster->round_deadline_ns ? 0 : (cluster->round_deadline_ns - now) / NS_PER_MS;
 }
 
-/* Between half and all of min * 2^n, at most max: many proxies must not come back in one instant.
- */
+/* Between half and all of min * factor^n, at most max: many proxies must not come back in one
+ * instant. */
 static uint64_t retry_delay_ms(const struct cluster *cluster)
 {
-    uint64_t least = (uint64_t)cluster->config->heartbeat_retry_interval_min_ms;
-    uint64_t most = (uint64_t)cluster->config->heartbeat_retry_interval_max_ms;
-    unsigned doublings = cluster->failed_rounds < 20 ? cluster->failed_rounds : 20;
-    uint64_t delay = least << doublings;
-    if (delay > most)
-        delay = most;
+    const struct config *config = cluster->config;
+    double most = config->heartbeat_retry_interval_max_ms;
+    double wait = config->heartbeat_retry_interval_min_ms;
+    for (unsigned i = 0; i < cluster->failed_rounds && i < 1000 && wait < most; i++)
+        wait *= config->heartbeat_retry_backoff_factor;
+    uint64_t delay = (uint64_t)(wait < most ? wait : most);
     return delay / 2 + arc4random_uniform((uint32_t)(delay / 2 + 1));
 }
 
@@ -209,7 +209,7 @@ static void on_round(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     cluster->round_deadline_ns =
-        clock_now_ns() + (uint64_t)cluster->config->cluster_connection_timeout_ms * NS_PER_MS;
+        clock_now_ns() + cluster->settings.connection_timeout_ms * NS_PER_MS;
     node_list_fini(&cluster->candidates);
     if (cluster->topology != NULL) {
         const struct topology *known = cluster->topology;
@@ -255,6 +255,7 @@ static bool on_read(void *context, const struct control_facts *read, struct dynb
         .known = cluster->candidates.nodes,
         .known_count = cluster->candidates.count,
         .is_assigned = cluster->settings.is_assigned,
+        .local_datacenter = cluster->settings.local_datacenter,
         .proxy_index = (size_t)config->proxy_index,
         .proxy_count = proxy_count(config),
         .seed = (uint64_t)arc4random() << 32 | arc4random(),
@@ -352,8 +353,7 @@ struct cluster *cluster_new(struct stream_loop *loop, const struct config *confi
         .on_event = on_event,
         .on_failed = on_failed,
     };
-    control_conn_init(&cluster->conn, loop, &cluster->hooks, id, cluster->settings,
-                      (uint64_t)config->heartbeat_interval_ms);
+    control_conn_init(&cluster->conn, loop, &cluster->hooks, id, cluster->settings, config);
     cluster->round_timer = evtimer_new(loop->base, on_round, cluster);
     cluster->resolve_timer = evtimer_new(loop->base, on_resolve_timer, cluster);
     CHECK(cluster->round_timer != NULL && cluster->resolve_timer != NULL);

@@ -12,6 +12,8 @@ struct cluster_settings cluster_settings(const struct config *config, enum clust
             .username = config->origin_username,
             .password = config->origin_password,
             .port = config->origin_port,
+            .local_datacenter = config->origin_local_datacenter,
+            .connection_timeout_ms = (uint64_t)config->origin_connection_timeout_ms,
             .is_assigned = config->origin_enable_host_assignment,
         };
     return (struct cluster_settings){
@@ -20,6 +22,8 @@ struct cluster_settings cluster_settings(const struct config *config, enum clust
         .username = config->target_username,
         .password = config->target_password,
         .port = config->target_port,
+        .local_datacenter = config->target_local_datacenter,
+        .connection_timeout_ms = (uint64_t)config->target_connection_timeout_ms,
         .is_assigned = config->target_enable_host_assignment,
     };
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "dataplane/cluster_id.h"
 
@@ -14,6 +15,8 @@ struct cluster_settings { /* all texts are the config's */
     const char *username;
     const char *password;
     int port;
+    const char *local_datacenter; /* empty: that of the control connection's node */
+    uint64_t connection_timeout_ms;
     bool is_assigned; /* host assignment is on */
 };
 

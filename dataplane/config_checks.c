@@ -5,6 +5,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "dataplane/proxy_address.h"
+
 #define PREFIX_MAX_BYTES 48
 
 /* The name a setting was given by, for a message. */
@@ -170,7 +172,10 @@ static void refuse_proxy_address(const struct config *config, const char *item, 
     log_quote(quoted, sizeof quoted, item, length);
     bool is_alias = config_is_alias(config, "PROXY_ADDRESSES");
     size_t inside = strlen(quoted) - 2;
-    dynbuf_printf(error, "invalid proxy address in %s%s: %.*s: each item must be an IP address",
+    dynbuf_printf(error,
+                  "invalid proxy address in %s%s: %.*s: each item must be an IP address or a host "
+                  "name, with a "
+                  "port (1 to 65535) or without",
                   spell(config, "PROXY_ADDRESSES").text, is_alias ? " env var" : "",
                   (int)(is_alias ? inside : inside + 2), is_alias ? quoted + 1 : quoted);
 }
@@ -185,7 +190,8 @@ bool config_check_topology(const struct config *config, struct dynbuf *error)
     bool is_derived = config->proxy_addresses[0] == '\0';
     while (!is_derived && next_item(&cursor, &item, &length)) {
         count++;
-        if (!is_ip_literal(item, length)) {
+        struct proxy_address address;
+        if (!proxy_address_parse(item, length, &address)) {
             refuse_proxy_address(config, item, length, error);
             return false;
         }

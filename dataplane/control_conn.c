@@ -9,18 +9,19 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "dataplane/config.h"
 #include "dataplane/control_body.h"
 #include "dataplane/tls_stream.h"
 #include "proto/cql_response.h"
 
-#define FRAME_BODY_MAX      (16u * 1024 * 1024) /* no system.peers is this large */
-#define STEP_TIMEOUT_MS     10000
-#define REFRESH_DELAY_MS    200
-#define AUTH_TURNS_MAX      6
-#define REASON_BYTES        512
-#define EVENT_STREAM        (-1)
-#define VERSION_FIRST_TRIED 4 /* spoken by every cluster since 2.2, whatever else it speaks */
-#define DSE_AUTHENTICATOR   "com.datastax.bdp.cassandra.auth.DseAuthenticator"
+#define FRAME_BODY_MAX    (16u * 1024 * 1024) /* no system.peers is this large */
+#define STEP_TIMEOUT_MS   10000
+#define REFRESH_DELAY_MS  200
+#define AUTH_TURNS_MAX    6
+#define REASON_BYTES      512
+#define EVENT_STREAM      (-1)
+#define VERSION_BEST      4 /* spoken by every cluster since 2.2, whatever else it speaks */
+#define DSE_AUTHENTICATOR "com.datastax.bdp.cassandra.auth.DseAuthenticator"
 
 static const char *const step_names[] = {
     [CONTROL_STEP_NONE] = "nothing",
@@ -467,15 +468,24 @@ static void on_refresh_timer(evutil_socket_t fd, short what, void *context)
 
 /* ---- public ---- */
 
+/* CONTROL_CONN_MAX_PROTOCOL_VERSION lowers it: its choices are 2, 3, 4, 5 and DSE's, and what it
+ * allows beyond 4 is not needed here. */
+static uint8_t first_version(const struct config *config)
+{
+    int allowed = config->control_conn_max_protocol_version + 2;
+    return allowed <= CQL_VERSION_MIN ? CQL_VERSION_MIN : VERSION_BEST;
+}
+
 void control_conn_init(struct control_conn *conn, struct stream_loop *loop,
                        const struct control_hooks *hooks, enum cluster_id cluster,
-                       struct cluster_settings settings, uint64_t heartbeat_interval_ms)
+                       struct cluster_settings settings, const struct config *config)
 {
     *conn = (struct control_conn){
         .hooks = hooks,
         .settings = settings,
         .cluster = cluster,
-        .heartbeat_interval_ms = heartbeat_interval_ms,
+        .heartbeat_interval_ms = (uint64_t)config->heartbeat_interval_ms,
+        .first_version = first_version(config),
     };
     stream_init(&conn->stream, loop, &stream_handlers);
     dynbuf_init(&conn->supported, FRAME_BODY_MAX);
@@ -501,5 +511,5 @@ void control_conn_open(struct control_conn *conn, const struct topology_node *no
     conn->node = *node;
     conn->connect_limit_ms = connect_limit_ms;
     conn->open_deadline_ns = deadline_ns;
-    connect_to_node(conn, VERSION_FIRST_TRIED);
+    connect_to_node(conn, conn->first_version);
 }

@@ -16,6 +16,7 @@
 #include "dataplane/topology.h"
 #include "proto/cql_cursor.h"
 
+struct config;
 struct control_conn;
 
 enum control_step {
@@ -56,6 +57,7 @@ struct control_conn {
     struct cluster_settings settings;
     enum cluster_id cluster;
     uint64_t heartbeat_interval_ms;
+    uint8_t first_version; /* tried first */
 
     struct topology_node node;
     uint64_t connect_limit_ms;
@@ -82,7 +84,7 @@ struct control_conn {
 /* A closed one. loop must outlive it. */
 void control_conn_init(struct control_conn *conn, struct stream_loop *loop,
                        const struct control_hooks *hooks, enum cluster_id cluster,
-                       struct cluster_settings settings, uint64_t heartbeat_interval_ms);
+                       struct cluster_settings settings, const struct config *config);
 void control_conn_fini(struct control_conn *conn);
 
 /* Begins to connect a closed one. The node has connect_limit_ms to accept and until deadline_ns

@@ -19,6 +19,7 @@
 #include "dataplane/config_file.h"
 #include "dataplane/node_watch.h"
 #include "dataplane/options.h"
+#include "dataplane/start_names.h"
 #include "dataplane/stream.h"
 #include "dataplane/tls_context.h"
 #include "dataplane/tls_store.h"
@@ -538,7 +539,12 @@ int main(int argc, char **argv)
         printf("cloudgate-proxy %s\n", CLOUDGATE_VERSION);
         status = 0;
     } else if (load_config(&proxy.config, &options, &file)) {
-        status = options.checks_only ? check_config(&proxy.config) : run(&proxy);
+        if (options.checks_only)
+            status = check_config(&proxy.config);
+        else if (start_names_resolve(&proxy.config, &error))
+            status = run(&proxy);
+        else
+            fprintf(stderr, "cloudgate-proxy: %s\n", dynbuf_text(&error));
     }
     config_fini(&proxy.config);
     config_yaml_fini(&file);

@@ -196,6 +196,35 @@ static int compare_hosts(const void *left, const void *right)
     return by_rack != 0 ? by_rack : strcmp(a->host_id, b->host_id);
 }
 
+static bool is_datacenter_known(const struct topology *topology, const char *name)
+{
+    bool is_known = cql_span_equals(cell(&topology->local, 0, "data_center"), name);
+    for (int row = 0; row < topology->peers.row_count && !is_known; row++)
+        is_known = cql_span_equals(cell(&topology->peers, row, "data_center"), name);
+    return is_known;
+}
+
+/* Once per process: the setting's, if there is such a one, else that of the node at hand. */
+static void choose_datacenter(const struct topology *topology, const struct topology_facts *facts,
+                              struct cql_span local, char datacenter[256])
+{
+    const char *wanted = facts->local_datacenter == NULL ? "" : facts->local_datacenter;
+    memcpy(datacenter, local.data, local.length);
+    datacenter[local.length] = '\0';
+    if (wanted[0] == '\0' || strcmp(wanted, datacenter) == 0)
+        return;
+    if (strlen(wanted) < 256 && is_datacenter_known(topology, wanted)) {
+        snprintf(datacenter, 256, "%s", wanted);
+        return;
+    }
+    char asked[300], taken[300];
+    LOG_WARN("datacenter_unknown",
+             "cluster=%s wanted=%s using=%s reason=\"no node is in the "
+             "datacenter named by the setting\"",
+             cluster_name(facts->cluster), log_quote(asked, sizeof asked, wanted, strlen(wanted)),
+             log_quote(taken, sizeof taken, datacenter, strlen(datacenter)));
+}
+
 static bool collect_hosts(struct topology *topology, const struct topology_facts *facts,
                           char datacenter[256], struct dynbuf *reason)
 {
@@ -206,10 +235,8 @@ static bool collect_hosts(struct topology *topology, const struct topology_facts
         dynbuf_printf(reason, "its system.local has no usable %s", why);
         return false;
     }
-    if (datacenter[0] == '\0') {
-        memcpy(datacenter, where.data, where.length);
-        datacenter[where.length] = '\0';
-    }
+    if (datacenter[0] == '\0')
+        choose_datacenter(topology, facts, where, datacenter);
     /* Bounded by the bytes that were received: each row took some. */
     topology->hosts = calloc((size_t)topology->peers.row_count + 1, sizeof *topology->hosts);
     CHECK(topology->hosts != NULL);

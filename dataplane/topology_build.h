@@ -14,7 +14,8 @@ struct topology_facts {
     const struct topology_node
         *known; /* nodes met before: discovered ones keep their server_name */
     size_t known_count;
-    bool is_assigned; /* host assignment is on; off: endpoint only */
+    bool is_assigned;             /* host assignment is on; off: endpoint only */
+    const char *local_datacenter; /* whose nodes are used if any node is there; NULL, empty: any */
     size_t proxy_index, proxy_count;
     uint64_t seed; /* of the shuffle */
     struct cql_span local,
@@ -25,7 +26,8 @@ struct topology_facts {
     void *context;
 };
 
-/* datacenter: "" at first, then the name chosen, which the caller keeps for the life of the
+/* datacenter: "" at first (then local_datacenter is chosen if a node is in it, else, with a
+ * warning, that of the endpoint), then the name chosen, which the caller keeps for the life of the
  * process. NULL: *reason says why. */
 struct topology *topology_build(const struct topology_facts *facts, char datacenter[256],
                                 struct dynbuf *reason);

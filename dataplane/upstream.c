@@ -14,7 +14,7 @@
 #include "proto/cql_request.h"
 #include "proto/cql_response.h"
 
-/* An opening takes no longer than this, whatever CLUSTER_CONNECTION_TIMEOUT_MS allows: drivers give
+/* An opening takes no longer than this, whatever the connection timeouts allow: drivers give
  * up on a connection after five seconds, and an error that says what is wrong helps more than their
  * timeout. */
 #define OPENING_MS_MAX 4500
@@ -182,7 +182,9 @@ static void begin_opening(struct upstream *upstream)
 static void open_with_current_topology(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
-    uint64_t limit_ms = (uint64_t)worker->config->cluster_connection_timeout_ms;
+    uint64_t limit_ms =
+        (uint64_t)(is_origin(upstream) ? worker->config->origin_connection_timeout_ms
+                                       : worker->config->target_connection_timeout_ms);
     topology_put(upstream->topology);
     upstream->topology = topology_get(worker->topologies[upstream->cluster]);
     upstream->node = NULL;

@@ -24,8 +24,9 @@ struct virtual_hosts;
 struct virtual_hosts *virtual_hosts_new(const struct config *config);
 void virtual_hosts_free(struct virtual_hosts *hosts);
 
-/* host_id of a listed address: SHA-1 based, version 5, over the 16-byte (v4-mapped) form. text must
- * hold 37 bytes. false: address is no IP literal. */
+/* host_id of an item of PROXY_ADDRESSES: SHA-1 based, version 5, over the 16-byte (v4-mapped) form
+ * of its address and the two bytes of its port if it names one. text must hold 37 bytes. false: it
+ * is no IP literal. */
 bool virtual_host_id(const char *address, char text[37]);
 /* Token t (0 <= t < tokens) of proxy i of n: floor(2^64 / (tokens*n)) * (t*n + i) - 2^63. */
 int64_t virtual_token(unsigned tokens, unsigned proxies, unsigned proxy, unsigned t);

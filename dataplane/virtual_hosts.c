@@ -2,41 +2,32 @@
  * Pure. */
 #include "dataplane/virtual_hosts.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <string.h>
 
 #include "dataplane/config.h"
+#include "dataplane/proxy_address.h"
 #include "dataplane/text_list.h"
 #include "dataplane/virtual.h"
 #include "proto/cql_response.h"
 
-#define ADDRESS_TEXT_BYTES 64
-
-/* The 16-byte form of an IP literal, IPv4 mapped into IPv6. */
-static bool parse_address(const char *text, uint8_t address[16])
+/* A name-based UUID (RFC 4122, version 5) in the all-zero name space. The name is what zdm-proxy
+ * takes: the 16 bytes of a listed address, the 4 bytes of an IPv4 address taken from the listener.
+ * A port of its own follows in two bytes, so that proxies on one address are told apart. */
+static void make_id(const struct proxy_address *address, bool is_derived, uint8_t id[16])
 {
-    memset(address, 0, 16);
-    address[10] = 0xff;
-    address[11] = 0xff;
-    return inet_pton(AF_INET, text, address + 12) == 1 || inet_pton(AF_INET6, text, address) == 1;
-}
-
-static bool is_mapped(const uint8_t address[16])
-{
-    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-    return memcmp(address, prefix, sizeof prefix) == 0;
-}
-
-/* A name-based UUID (RFC 4122, version 5) in the all-zero name space. */
-static void make_id(const uint8_t address[16], uint8_t id[16])
-{
-    uint8_t input[32] = {0};
+    uint8_t input[16 + 16 + 2] = {0};
     uint8_t digest[EVP_MAX_MD_SIZE];
     size_t size = 0;
-    memcpy(input + 16, address, 16);
-    int result = EVP_Q_digest(NULL, "SHA1", NULL, input, sizeof input, digest, &size);
+    size_t skipped = is_derived && proxy_address_is_ipv4(address) ? 12 : 0;
+    size_t length = 32 - skipped;
+    memcpy(input + 16, address->bytes + skipped, 16 - skipped);
+    if (address->port != 0) {
+        cql_store_u16(input + length, address->port);
+        length += 2;
+    }
+    int result = EVP_Q_digest(NULL, "SHA1", NULL, input, length, digest, &size);
     CHECK(result == 1 && size >= 16);
     memcpy(id, digest, 16);
     id[6] = (uint8_t)((id[6] & 0x0f) | 0x50);
@@ -45,10 +36,11 @@ static void make_id(const uint8_t address[16], uint8_t id[16])
 
 bool virtual_host_id(const char *address, char text[37])
 {
-    uint8_t bytes[16], id[16];
-    if (!parse_address(address, bytes))
+    struct proxy_address parsed;
+    uint8_t id[16];
+    if (!proxy_address_parse(address, strlen(address), &parsed) || !parsed.is_literal)
         return false;
-    make_id(bytes, id);
+    make_id(&parsed, false, id);
     size_t used = 0;
     for (size_t i = 0; i < 16; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10)
@@ -88,21 +80,23 @@ struct virtual_hosts *virtual_hosts_new(const struct config *config)
     CHECK(hosts != NULL);
     hosts->self = (size_t)config->proxy_index;
     hosts->tokens = (unsigned)config->proxy_num_tokens;
-    hosts->port = config->query_port;
     const char *at = config->proxy_addresses;
-    char item[ADDRESS_TEXT_BYTES];
+    char item[PROXY_ADDRESS_TEXT_MAX + 1];
+    bool is_derived = config->derives_proxy_addresses &&
+                      strcmp(config->proxy_addresses, config->query_address) == 0;
     while (text_list_next(&at, item, sizeof item)) {
-        uint8_t address[16];
-        bool is_address = parse_address(item, address);
-        CHECK(is_address); /* config_load refuses others */
+        struct proxy_address address;
+        bool is_address = proxy_address_parse(item, strlen(item), &address) && address.is_literal;
+        CHECK(is_address); /* start_names_resolve leaves no others */
         struct virtual_host *grown =
             realloc(hosts->hosts, (hosts->count + 1) * sizeof *hosts->hosts);
         CHECK(grown != NULL);
         hosts->hosts = grown;
         struct virtual_host *host = &grown[hosts->count++];
-        make_id(address, host->id);
-        host->address_length = is_mapped(address) ? 4 : 16;
-        memcpy(host->address, address + (16 - host->address_length), host->address_length);
+        make_id(&address, is_derived, host->id);
+        host->port = address.port != 0 ? address.port : config->query_port;
+        host->address_length = proxy_address_is_ipv4(&address) ? 4 : 16;
+        memcpy(host->address, address.bytes + (16 - host->address_length), host->address_length);
     }
     CHECK(hosts->self < hosts->count);
     return hosts;

@@ -15,6 +15,7 @@ struct virtual_host {
     uint8_t address[16];
     uint8_t address_length; /* 4 or 16 */
     uint8_t id[16];
+    int32_t port; /* its own in PROXY_ADDRESSES, or PROXY_QUERY_PORT */
 };
 
 struct virtual_hosts {
@@ -22,7 +23,6 @@ struct virtual_hosts {
     size_t count;
     size_t self; /* PROXY_INDEX */
     unsigned tokens;
-    int32_t port; /* PROXY_QUERY_PORT */
 };
 
 /* Appends the tokens of one proxy as a set<text> value (element count, then [bytes] each). */

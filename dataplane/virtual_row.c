@@ -181,7 +181,7 @@ bool virtual_value_put(const struct virtual_hosts *hosts, const struct topology 
         dynbuf_append(value, host->address, host->address_length);
         return true;
     case SOURCE_QUERY_PORT:
-        cql_put_i32(value, hosts->port);
+        cql_put_i32(value, host->port);
         return true;
     case SOURCE_STORAGE_PORT:
         put_storage_port(topology, value);

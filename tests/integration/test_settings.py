@@ -81,7 +81,7 @@ def test_a_required_setting_is_missed_by_name(name):
     "settings,words",
     [
         ({"PROXY_INDEX": "1"}, ["PROXY_INDEX", "PROXY_ADDRESSES"]),
-        ({"PROXY_ADDRESSES": "127.0.0.1,proxy-b"}, ["PROXY_ADDRESSES", "proxy-b"]),
+        ({"PROXY_ADDRESSES": "127.0.0.1,proxy b"}, ["PROXY_ADDRESSES", "proxy b"]),
         ({"ORIGIN_CASSANDRA_CONTACT_POINTS": ""}, ["ORIGIN_CASSANDRA_CONTACT_POINTS"]),
         ({"TARGET_CASSANDRA_CONTACT_POINTS": ","}, ["TARGET_CASSANDRA_CONTACT_POINTS"]),
         ({"PROXY_METRICS_PORT": "14002"}, ["PROXY_METRICS_PORT", "PROXY_QUERY_PORT"]),

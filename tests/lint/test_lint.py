@@ -41,6 +41,7 @@ DATAPLANE_CORE = {
     "paging_tag",
     "preparation",
     "prepared",
+    "proxy_address",
     "route",
     "snapshot",
     "supported",

@@ -46,6 +46,38 @@ static void test_assignment(void **state)
     assert_false(assign_is_mine(1, 2, 2, 3));
 }
 
+static void assert_order(size_t nodes, size_t spares, size_t turn, const char *down,
+                         const char *expected)
+{
+    uint32_t order[8];
+    bool is_down[8];
+    char got[9] = "";
+    for (size_t i = 0; i < nodes + spares; i++)
+        is_down[i] = strchr(down, (int)('0' + i)) != NULL;
+    assign_order(order, nodes, spares, turn, is_down);
+    for (size_t i = 0; i < nodes + spares; i++)
+        got[i] = (char)('0' + order[i]);
+    assert_string_equal(got, expected);
+}
+
+/* Assigned nodes first, spare ones next, both from the connection's turn on; then those that are
+ * down. */
+static void test_order(void **state)
+{
+    (void)state;
+    assert_order(1, 0, 0, "", "0");
+    assert_order(1, 0, 7, "0", "0");
+    assert_order(3, 0, 0, "", "012");
+    assert_order(3, 0, 4, "", "120");
+    assert_order(2, 3, 0, "", "01234");
+    assert_order(2, 3, 1, "", "10342");
+    assert_order(2, 3, 0, "0", "12340");
+    assert_order(2, 3, 0, "01", "23401");
+    assert_order(2, 3, 0, "024", "13024");
+    assert_order(2, 3, 0, "01234", "01234");
+    assert_order(2, 1, (size_t)UINT32_MAX, "", "102");
+}
+
 static void test_shuffle(void **state)
 {
     (void)state;
@@ -341,9 +373,10 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_assignment),     cmocka_unit_test(test_shuffle),
-        cmocka_unit_test(test_build),          cmocka_unit_test(test_local_address),
-        cmocka_unit_test(test_assigned_nodes), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_assignment),    cmocka_unit_test(test_order),
+        cmocka_unit_test(test_shuffle),       cmocka_unit_test(test_build),
+        cmocka_unit_test(test_local_address), cmocka_unit_test(test_assigned_nodes),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

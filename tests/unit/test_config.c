@@ -88,8 +88,8 @@ static void each_required_setting_is_missed_by_name(void **state)
 static void lists_and_pairs_are_checked(void **state)
 {
     (void)state;
-    expect_refused(ENVIRONMENT("PROXY_ADDRESSES=10.0.0.1,proxy-2", REQUIRED),
-                   "invalid proxy address in PROXY_ADDRESSES: \"proxy-2\"", "IP address");
+    expect_refused(ENVIRONMENT("PROXY_ADDRESSES=10.0.0.1,proxy 2", REQUIRED),
+                   "invalid proxy address in PROXY_ADDRESSES: \"proxy 2\"", "IP address");
     expect_refused(ENVIRONMENT("PROXY_ADDRESSES=10.0.0.1,,10.0.0.2", REQUIRED),
                    "invalid proxy address in PROXY_ADDRESSES: \"\"", "IP address");
     expect_refused(ENVIRONMENT("PROXY_ADDRESSES=256.0.0.1", REQUIRED), "PROXY_ADDRESSES",
