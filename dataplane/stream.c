@@ -23,14 +23,14 @@ bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t 
     list_init(&loop->dirty);
     list_init(&loop->again);
     loop->scratch = malloc(STREAM_SCRATCH_BYTES);
-    loop->record = malloc(TLS_RECORD_BYTES);
-    return loop->scratch != NULL && loop->record != NULL;
+    loop->tls_scratch = malloc(TLS_SCRATCH_BYTES);
+    return loop->scratch != NULL && loop->tls_scratch != NULL;
 }
 
 void stream_loop_fini(struct stream_loop *loop)
 {
     free(loop->scratch);
-    free(loop->record);
+    free(loop->tls_scratch);
     free(loop->framing);
     chunk_pool_fini(&loop->chunks);
 }
@@ -234,6 +234,8 @@ static void read_on(struct stream *stream)
         read_frames(stream);
     if (transport_has_more(&stream->transport))
         stream_look_again(stream);
+    if (transport_has_unsent(&stream->transport))
+        stream_mark_dirty(stream); /* an answer of TLS itself */
 }
 
 static void shake_hands(struct stream *stream);
@@ -422,14 +424,10 @@ static void linger(struct stream *stream)
     event_add(stream->read_event, &patience);
 }
 
-static void flush(struct stream *stream)
+/* Writes what is queued as far as it goes. false: the stream is lost. */
+static bool write_queue(struct stream *stream)
 {
-    if (UNLIKELY(stream->writes_segments) && !framing_seal(stream)) {
-        stream_lose(stream, "out_of_memory");
-        return;
-    }
-    size_t before = stream->queued;
-    while (stream->queued > 0) {
+    do {
         struct iovec parts[GATHER_MAX];
         size_t count = 0;
         size_t total = 0;
@@ -440,22 +438,39 @@ static void flush(struct stream *stream)
             parts[count].iov_len = length < left ? length : left; /* up to an open segment */
             total += parts[count++].iov_len;
         }
-        ssize_t sent = transport_write(&stream->transport, parts, count, stream->loop->record);
+        ssize_t sent = transport_write(&stream->transport, parts, count, stream->loop->tls_scratch);
         stream->flushes_when_readable = sent == TRANSPORT_WANTS_READ;
         if (sent == TRANSPORT_WANTS_WRITE || sent == TRANSPORT_WANTS_READ)
             break;
         if (sent < 0) {
             stream_lose(stream, transport_error(&stream->transport));
-            return;
+            return false;
         }
         drop_sent(stream, (size_t)sent);
         stream->last_write_ns = stream->loop->now_ns;
         if ((size_t)sent < total)
             break;
+    } while (stream->queued > 0);
+    return true;
+}
+
+static bool has_unsent(const struct stream *stream)
+{
+    return stream->queued > 0 || transport_has_unsent(&stream->transport);
+}
+
+static void flush(struct stream *stream)
+{
+    if (UNLIKELY(stream->writes_segments) && !framing_seal(stream)) {
+        stream_lose(stream, "out_of_memory");
+        return;
     }
+    size_t before = stream->queued;
+    if (has_unsent(stream) && !write_queue(stream))
+        return;
     if (stream->linger_reads > 0)
         return;
-    bool is_blocked = stream->queued > 0;
+    bool is_blocked = has_unsent(stream);
     if (is_blocked != stream->is_flush_blocked || stream->flushes_when_readable) {
         stream->is_flush_blocked = is_blocked;
         update_writing(stream);
@@ -484,7 +499,8 @@ static void begin(struct stream *stream)
     stream->is_connecting = stream->is_shaking_hands = false;
     event_del(stream->write_event);
     update_reading(stream);
-    if (stream->queued > 0 || stream->closes_when_flushed)
+    if (stream->queued > 0 || stream->closes_when_flushed ||
+        transport_has_unsent(&stream->transport))
         stream_mark_dirty(stream); /* what was queued meanwhile */
     stream_look_again(stream);
     if (stream->is_outgoing)

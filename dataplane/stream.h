@@ -57,7 +57,7 @@ struct stream_loop {
     struct list
         again; /* streams whose kept input must be looked at again without a new readiness event */
     uint8_t *scratch;                /* STREAM_SCRATCH_BYTES */
-    uint8_t *record;                 /* where TLS gathers output */
+    uint8_t *tls_scratch;            /* TLS_SCRATCH_BYTES */
     struct framing_buffers *framing; /* NULL until a stream of the loop uses segments */
     uint64_t now_ns;                 /* taken once per turn */
     struct tls_thread *tls;          /* what tls_stream.h goes by; NULL: everything is plain */

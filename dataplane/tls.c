@@ -8,15 +8,23 @@
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "dataplane/metrics.h"
 #include "dataplane/topology.h"
 #include "dataplane/transport.h"
 
-/* Records written in one call; what is left waits for the next turn. */
-#define RECORDS_PER_CALL 16
+/* Times one call sends; what is left waits for the next turn. */
+#define SENDS_PER_CALL 4
+
+/* Encrypted bytes the socket did not take. Above the first limit nothing more is read, so that
+ * answers TLS itself owes (to requests for new keys) do not pile up; the second is never reached.
+ */
+#define UNSENT_HIGH ((size_t)128 * 1024)
+#define UNSENT_MAX  ((size_t)1024 * 1024)
 
 /* Nodes whose sessions are kept. */
 #define SESSIONS_MAX 256
@@ -41,6 +49,10 @@ struct tls_sessions {
 
 struct tls_connection {
     SSL *ssl;
+    int fd;
+    struct dynbuf unsent; /* encrypted, in order */
+    uint8_t *sink;        /* where encrypted bytes go during tls_write; NULL: to unsent */
+    size_t sink_length, sink_room;
     struct tls_context *context;
     struct metrics_block *metrics;
     struct tls_sessions *sessions;
@@ -266,6 +278,69 @@ const char *tls_error(const struct tls_connection *connection)
     return text;
 }
 
+/* ---- encrypted output ---- */
+
+/* OpenSSL writes into memory of ours, so that it never sits on half a record: it could not answer a
+ * request for new keys then (and would give up the connection). */
+static int on_output(BIO *bio, const char *bytes, size_t length, size_t *written)
+{
+    struct tls_connection *connection = BIO_get_data(bio);
+    *written = length;
+    if (connection->sink != NULL && connection->sink_room - connection->sink_length >= length) {
+        memcpy(connection->sink + connection->sink_length, bytes, length);
+        connection->sink_length += length;
+        return 1;
+    }
+    return connection->sink_length == 0 && dynbuf_append(&connection->unsent, bytes, length);
+}
+
+static long on_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void)bio;
+    (void)number;
+    (void)pointer;
+    return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP;
+}
+
+static BIO_METHOD *output_method;
+static pthread_once_t output_once = PTHREAD_ONCE_INIT;
+
+static void make_output_method(void)
+{
+    output_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream output");
+    CHECK(output_method != NULL);
+    BIO_meth_set_write_ex(output_method, on_output);
+    BIO_meth_set_ctrl(output_method, on_control);
+}
+
+/* Sends bytes as far as the socket takes them; how many, or TRANSPORT_FAILED. */
+static ssize_t send_some(struct tls_connection *connection, const uint8_t *bytes, size_t length)
+{
+    ssize_t sent;
+    do
+        sent = send(connection->fd, bytes, length, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && errno == EAGAIN)
+        return 0;
+    return sent < 0 ? fail(connection, SSL_ERROR_SYSCALL, errno) : sent;
+}
+
+/* 1: all is sent; or an enum transport_stop. */
+static ssize_t send_unsent(struct tls_connection *connection)
+{
+    struct dynbuf *unsent = &connection->unsent;
+    if (unsent->length == 0)
+        return 1;
+    ssize_t sent = send_some(connection, unsent->data, unsent->length);
+    if (sent < 0)
+        return sent;
+    dynbuf_consume(unsent, (size_t)sent);
+    if (unsent->length > 0)
+        return TRANSPORT_WANTS_WRITE;
+    dynbuf_fini(unsent); /* a connection that is not stuck holds none */
+    return 1;
+}
+
 /* ---- making ---- */
 
 static struct tls_connection *new_connection(struct tls_context *context,
@@ -282,6 +357,8 @@ static struct tls_connection *new_connection(struct tls_context *context,
     }
     connection->context = tls_context_get(context);
     connection->metrics = metrics;
+    connection->fd = -1;
+    dynbuf_init(&connection->unsent, UNSENT_MAX);
     SSL_set_app_data(connection->ssl, connection);
     return connection;
 }
@@ -339,7 +416,20 @@ struct tls_connection *tls_connect(struct tls_context *context, struct metrics_b
 bool tls_set_socket(struct tls_connection *connection, int fd)
 {
     ERR_clear_error();
-    return SSL_set_fd(connection->ssl, fd) == 1;
+    pthread_once(&output_once, make_output_method);
+    BIO *input = BIO_new_socket(fd, BIO_NOCLOSE);
+    BIO *output = BIO_new(output_method);
+    if (input == NULL || output == NULL) {
+        BIO_free(input);
+        BIO_free(output);
+        ERR_clear_error();
+        return false;
+    }
+    BIO_set_data(output, connection);
+    BIO_set_init(output, 1);
+    SSL_set_bio(connection->ssl, input, output);
+    connection->fd = fd;
+    return true;
 }
 
 void tls_free(struct tls_connection *connection)
@@ -349,6 +439,7 @@ void tls_free(struct tls_connection *connection)
     if (connection->is_begun && !connection->is_established && !connection->has_failed)
         count_failure(connection, TLS_FAILURE_UNFINISHED);
     SSL_free(connection->ssl);
+    dynbuf_fini(&connection->unsent);
     tls_context_put(connection->context);
     free(connection);
 }
@@ -363,10 +454,14 @@ ssize_t tls_handshake(struct tls_connection *connection)
     ERR_clear_error();
     errno = 0;
     int result = SSL_do_handshake(connection->ssl);
-    if (result != 1) {
-        ssize_t why = stop(connection, result, errno);
-        return why == TRANSPORT_END ? fail(connection, SSL_ERROR_ZERO_RETURN, 0) : why;
-    }
+    ssize_t why = result == 1 ? 1 : stop(connection, result, errno);
+    if (why == TRANSPORT_END)
+        why = fail(connection, SSL_ERROR_ZERO_RETURN, 0);
+    ssize_t sent = send_unsent(connection); /* a flight, or the alert that says what is wrong */
+    if (why == TRANSPORT_FAILED || sent == TRANSPORT_FAILED)
+        return TRANSPORT_FAILED;
+    if (why != 1)
+        return sent == 1 ? why : sent;
     connection->is_established = true;
     connection->has_more = SSL_has_pending(connection->ssl) == 1;
     enum tls_side side = connection->context->side;
@@ -381,6 +476,12 @@ ssize_t tls_read(struct tls_connection *connection, void *to, size_t size)
     size_t filled = 0;
     if (connection->has_failed)
         return TRANSPORT_FAILED;
+    if (connection->unsent.length > UNSENT_HIGH) {
+        ssize_t sent = send_unsent(connection);
+        connection->has_more = false;
+        if (sent != 1)
+            return sent;
+    }
     ERR_clear_error();
     while (filled < size) {
         size_t got = 0;
@@ -399,8 +500,7 @@ ssize_t tls_read(struct tls_connection *connection, void *to, size_t size)
 }
 
 /* The bytes of the next record, from byte skip of the parts on: in place if they lie together, else
- * gathered. A record OpenSSL has begun is asked for again with the same bytes in front, as it must
- * be: output is only ever appended to. */
+ * gathered. length 0: there are none. */
 static const uint8_t *next_record(const struct iovec *parts, size_t count_of_parts, size_t skip,
                                   uint8_t *record, size_t *length)
 {
@@ -426,29 +526,58 @@ static const uint8_t *next_record(const struct iovec *parts, size_t count_of_par
     return record;
 }
 
-ssize_t tls_write(struct tls_connection *connection, const struct iovec *parts,
-                  size_t count_of_parts, uint8_t *record)
+/* Encrypts records into the sink until it is full or the parts end. The bytes taken, or an enum
+ * transport_stop. */
+static ssize_t encrypt(struct tls_connection *connection, const struct iovec *parts,
+                       size_t count_of_parts, size_t skip, uint8_t *record)
 {
     size_t done = 0;
-    if (connection->has_failed)
-        return TRANSPORT_FAILED;
-    ERR_clear_error();
-    for (int i = 0; i < RECORDS_PER_CALL; i++) {
+    for (size_t i = 0; i < TLS_RECORDS_PER_SEND; i++) {
         size_t length, written = 0;
-        const uint8_t *bytes = next_record(parts, count_of_parts, done, record, &length);
+        const uint8_t *bytes = next_record(parts, count_of_parts, skip + done, record, &length);
         if (length == 0)
             break;
         errno = 0;
         int result = SSL_write_ex(connection->ssl, bytes, length, &written);
         if (result != 1) {
             ssize_t why = stop(connection, result, errno);
-            if (done > 0)
-                return (ssize_t)done;
             return why == TRANSPORT_END ? fail(connection, SSL_ERROR_ZERO_RETURN, 0) : why;
         }
         done += written;
     }
     return (ssize_t)done;
+}
+
+ssize_t tls_write(struct tls_connection *connection, const struct iovec *parts,
+                  size_t count_of_parts, uint8_t *scratch)
+{
+    size_t done = 0;
+    if (connection->has_failed)
+        return TRANSPORT_FAILED;
+    ERR_clear_error();
+    ssize_t sent = send_unsent(connection);
+    for (int i = 0; i < SENDS_PER_CALL && sent == 1; i++) {
+        connection->sink = scratch + TLS_RECORD_BYTES;
+        connection->sink_room = TLS_SCRATCH_BYTES - TLS_RECORD_BYTES;
+        ssize_t taken = encrypt(connection, parts, count_of_parts, done, scratch);
+        size_t length = connection->sink_length;
+        const uint8_t *sink = connection->sink;
+        connection->sink = NULL;
+        connection->sink_length = 0;
+        if (taken <= 0)
+            return taken < 0 && done == 0 ? taken : (ssize_t)done;
+        done += (size_t)taken;
+        sent = send_some(connection, sink, length);
+        if (sent < 0)
+            return TRANSPORT_FAILED;
+        if ((size_t)sent < length) {
+            if (!dynbuf_append(&connection->unsent, sink + sent, length - (size_t)sent))
+                return fail(connection, SSL_ERROR_SYSCALL, ENOMEM);
+            break;
+        }
+        sent = 1;
+    }
+    return sent < 0 && done == 0 ? sent : (ssize_t)done;
 }
 
 void tls_say_goodbye(struct tls_connection *connection)
@@ -458,9 +587,17 @@ void tls_say_goodbye(struct tls_connection *connection)
     ERR_clear_error();
     SSL_shutdown(connection->ssl); /* once: the peer's own goodbye is not waited for */
     ERR_clear_error();
+    connection->has_read = true; /* whatever goes wrong now is nobody's failed handshake */
+    if (send_unsent(connection) == TRANSPORT_FAILED)
+        dynbuf_fini(&connection->unsent);
 }
 
 bool tls_has_more(const struct tls_connection *connection)
 {
     return connection->has_more;
+}
+
+bool tls_has_unsent(const struct tls_connection *connection)
+{
+    return connection->unsent.length > 0;
 }

@@ -16,8 +16,12 @@ struct tls_connection;
 struct tls_sessions;
 struct topology_node;
 
-/* Bytes of output put into one record. */
-#define TLS_RECORD_BYTES ((size_t)16 * 1024)
+/* Bytes of output put into one record; what encryption adds to it at most; records sent at once. */
+#define TLS_RECORD_BYTES     ((size_t)16 * 1024)
+#define TLS_RECORD_OVERHEAD  ((size_t)512)
+#define TLS_RECORDS_PER_SEND ((size_t)4)
+#define TLS_SCRATCH_BYTES                                                                          \
+    (TLS_RECORD_BYTES + TLS_RECORDS_PER_SEND * (TLS_RECORD_BYTES + TLS_RECORD_OVERHEAD))
 
 /* What one thread has agreed on with the nodes of one cluster and may resume: the latest session of
  * each node. They belong to one context, and go with it. */
@@ -37,12 +41,13 @@ void tls_free(struct tls_connection *connection);
 /* false: out of memory. */
 MUST_CHECK bool tls_set_socket(struct tls_connection *connection, int fd);
 
-/* As transport_handshake, transport_read, transport_write, transport_end_writing, _has_more and
- * _error. record: TLS_RECORD_BYTES to gather small parts in, used during the call. */
+/* As transport_handshake, transport_read, transport_write, transport_end_writing, _has_more,
+ * _has_unsent and _error. scratch: TLS_SCRATCH_BYTES, used during the call. */
 ssize_t tls_handshake(struct tls_connection *connection);
 ssize_t tls_read(struct tls_connection *connection, void *to, size_t size);
 ssize_t tls_write(struct tls_connection *connection, const struct iovec *parts, size_t count,
-                  uint8_t *record);
+                  uint8_t *scratch);
 void tls_say_goodbye(struct tls_connection *connection);
 bool tls_has_more(const struct tls_connection *connection);
+bool tls_has_unsent(const struct tls_connection *connection);
 const char *tls_error(const struct tls_connection *connection);

@@ -159,8 +159,7 @@ static bool fill(struct tls_context *context, const struct tls_options *options,
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     /* Without AUTO_RETRY one call handles a bounded number of messages that carry no data. */
     SSL_CTX_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
-    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_read_ahead(ssl, 1);
     /* Tickets only: the keys live in the context, which all threads share, and nothing is kept
      * here for clients. */

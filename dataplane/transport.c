@@ -94,6 +94,11 @@ ssize_t transport_handshake(struct transport *transport)
     return transport->tls == NULL ? 1 : tls_handshake(transport->tls);
 }
 
+bool transport_has_unsent(const struct transport *transport)
+{
+    return transport->tls != NULL && tls_has_unsent(transport->tls);
+}
+
 bool transport_has_more(const struct transport *transport)
 {
     return transport->tls != NULL && tls_has_more(transport->tls);
@@ -117,10 +122,10 @@ ssize_t transport_read(struct transport *transport, void *to, size_t size)
 }
 
 ssize_t transport_write(struct transport *transport, const struct iovec *parts, size_t count,
-                        uint8_t *record)
+                        uint8_t *scratch)
 {
     if (transport->tls != NULL)
-        return tls_write(transport->tls, parts, count, record);
+        return tls_write(transport->tls, parts, count, scratch);
 
     /* sendmsg() does not write to what it sends; its struct is shared with recvmsg(). */
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};

@@ -59,8 +59,10 @@ ssize_t transport_discard(struct transport *transport, void *to, size_t size);
 /* Reading may go on although the socket is not readable: bytes have been decrypted already. */
 bool transport_has_more(const struct transport *transport);
 /* The parts in order, as far as they go; how many bytes, or an enum transport_stop. Fewer than
- * asked for means: again when writable, with the same bytes in front. record: as tls_write. */
+ * asked for means: again when writable. scratch: as tls_write. */
 ssize_t transport_write(struct transport *transport, const struct iovec *parts, size_t count,
-                        uint8_t *record);
+                        uint8_t *scratch);
+/* Bytes that were written have not left yet: write again, be it nothing, when writable. */
+bool transport_has_unsent(const struct transport *transport);
 /* Why the last call failed; a constant text or one that lasts until the thread's next failure. */
 const char *transport_error(const struct transport *transport);
