@@ -35,6 +35,7 @@ enum stream_pause {
     STREAM_PAUSE_MERGE = 1 << 3,   /* a large answer waits for the other cluster's word */
     STREAM_PAUSE_UNREAD = 1 << 5,  /* it does not read its own answers */
     STREAM_PAUSE_CLOSING = 1 << 4, /* the last reply is on its way; nothing more is read */
+    STREAM_PAUSE_MOVING = 1 << 6,  /* an upstream changes its node */
 };
 
 /* Above this many unsent bytes whoever feeds the stream stops reading; below half of it they go on.

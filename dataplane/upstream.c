@@ -114,12 +114,24 @@ static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags,
 
 /* ---- opening ---- */
 
+/* The client is read again, unless its other upstream moves too. */
+static void end_move(struct upstream *upstream)
+{
+    struct session *session = upstream->session;
+    if (!upstream->is_leaving)
+        return;
+    upstream->is_leaving = false;
+    if (!session->upstreams[cluster_other(upstream->cluster)].is_leaving)
+        stream_resume(&session->client, STREAM_PAUSE_MOVING);
+}
+
 static void wait_and_retry(struct upstream *upstream)
 {
     uint32_t backoff = upstream->backoff_ms;
     /* Spread by address, so that the sessions of a dead node do not all come back in the same
      * instant. */
     uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
+    end_move(upstream);
     upstream->state = UPSTREAM_RETRY;
     upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
     upstream_watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
@@ -389,6 +401,7 @@ void upstream_become_ready(struct upstream *upstream)
     node_watch_serves(upstream->node->health, worker_of(upstream)->metrics);
     list_remove(&upstream->watched);
     forget_reply(upstream);
+    end_move(upstream);
 }
 
 static void on_handshake_reply(struct upstream *upstream)
@@ -574,6 +587,55 @@ void upstream_lose(struct upstream *upstream, const char *reason)
     }
 }
 
+/* ---- moving ---- */
+
+static bool is_listed(const struct topology *topology, const char *node)
+{
+    for (size_t i = 0; i < topology->node_count; i++)
+        if (strcmp(topology->nodes[i].name, node) == 0)
+            return true;
+    for (size_t i = 0; i < topology->spare_count; i++)
+        if (strcmp(topology->spare_nodes[i].name, node) == 0)
+            return true;
+    return false;
+}
+
+/* Leaves as soon as nothing is in flight; requests are not cut short for it. */
+static void try_to_leave(struct upstream *upstream)
+{
+    struct session *session = upstream->session;
+    struct worker *worker = worker_of(upstream);
+    if (session->requests.used > 0 || session->lock != NULL ||
+        upstream->frame != UPSTREAM_FRAME_NONE) {
+        if (worker_now(worker) >= upstream->leave_by_ns)
+            upstream_lose(upstream, "its node has left the topology");
+        else
+            upstream_watch(upstream, worker_now(worker));
+        return;
+    }
+    LOG_INFO("upstream_moving", "client=%s cluster=%s from=%s", session->peer,
+             cluster_name(upstream->cluster), upstream_node_name(upstream));
+    metrics_add(worker->metrics, is_origin(upstream) ? METRIC_MOVED_ORIGIN : METRIC_MOVED_TARGET,
+                1);
+    close_socket(upstream);
+    upstream->is_reopening = true;
+    open_with_current_topology(upstream);
+}
+
+void upstream_on_topology(struct upstream *upstream)
+{
+    struct worker *worker = worker_of(upstream);
+    uint64_t patience = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS + NS_PER_S;
+    if (upstream->state != UPSTREAM_READY || upstream->session->state != SESSION_READY ||
+        upstream->is_leaving ||
+        is_listed(worker->topologies[upstream->cluster], upstream->node->name))
+        return;
+    upstream->is_leaving = true;
+    upstream->leave_by_ns = worker_now(worker) + patience;
+    stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
+    upstream_watch(upstream, worker_now(worker));
+}
+
 void upstream_on_deadline(struct upstream *upstream)
 {
     list_remove(&upstream->watched);
@@ -590,6 +652,10 @@ void upstream_on_deadline(struct upstream *upstream)
         break;
     case UPSTREAM_AUTH:
         upstream_lose(upstream, "no answer to AUTH_RESPONSE");
+        break;
+    case UPSTREAM_READY:
+        if (upstream->is_leaving)
+            try_to_leave(upstream);
         break;
     default:
         break;

@@ -52,6 +52,8 @@ struct upstream {
     struct opening *opening;  /* in CONNECTING: the race for a node */
     size_t failed_handshakes; /* nodes that answered STARTUP and came no further, this time */
     uint64_t ready_since_ns;
+    bool is_leaving; /* READY on a node that is in the topology no more, or moving from it */
+    uint64_t leave_by_ns;
     const struct topology_node *node;
     struct metrics_node *metrics;
     bool is_counted;      /* in the gauge of open connections */
@@ -101,6 +103,9 @@ void upstream_lose(struct upstream *upstream, const char *reason);
 
 /* The deadline has come. */
 void upstream_on_deadline(struct upstream *upstream);
+/* The cluster's topology has changed: if the node at hand is no longer in it, the client is not
+ * read until what is in flight is answered, and the connection moves to another node. */
+void upstream_on_topology(struct upstream *upstream);
 /* Sends the proxy's own OPTIONS when nothing has been heard for an interval, and gives up on a
  * silent node. */
 void upstream_survey(struct upstream *upstream);

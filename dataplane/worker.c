@@ -238,6 +238,9 @@ static void run_topology_message(struct mailbox_message *message, void *owner)
     worker->topologies[cluster] = switching->topology;
     supported_build(worker->topologies[CLUSTER_ORIGIN], worker->topologies[CLUSTER_TARGET],
                     &worker->supported);
+    for (struct list *node = worker->sessions.next; node != &worker->sessions; node = node->next)
+        upstream_on_topology(
+            &CONTAINER_OF(node, struct session, link)->upstreams[cluster]);
     free(switching);
 }
 

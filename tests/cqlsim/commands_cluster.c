@@ -123,13 +123,13 @@ static void node_add(struct server *server, const char *address, struct words *w
     dynbuf_append_text(out, "ok\n");
 }
 
-/* node add ADDRESS [RACK [DATACENTER]], node remove|down|up ADDRESS */
+/* node add ADDRESS [RACK [DATACENTER]], node remove|leave|down|up ADDRESS */
 void command_node(struct server *server, struct words *words, struct dynbuf *out)
 {
     const char *what = command_word(words);
     const char *address = command_word(words);
     if (what == NULL || address == NULL) {
-        dynbuf_append_text(out, "error node takes add, remove, down or up, and an address\n");
+        dynbuf_append_text(out, "error node takes add, remove, leave, down or up, and an address\n");
         return;
     }
     if (strcasecmp(what, "add") == 0) {
@@ -143,19 +143,21 @@ void command_node(struct server *server, struct words *words, struct dynbuf *out
         return;
     }
     bool up = strcasecmp(what, "up") == 0;
-    bool removed = strcasecmp(what, "remove") == 0;
+    bool left = strcasecmp(what, "leave") == 0; /* out of the tables, but it goes on serving */
+    bool removed = left || strcasecmp(what, "remove") == 0;
     if (!up && !removed && strcasecmp(what, "down") != 0) {
-        dynbuf_append_text(out, "error node takes add, remove, down or up\n");
+        dynbuf_append_text(out, "error node takes add, remove, leave, down or up\n");
         return;
     }
-    if (!server_refuse(server, node, !up)) {
+    if (!left && !server_refuse(server, node, !up)) {
         dynbuf_append_text(out, "error the address could not be opened again\n");
         return;
     }
-    if (!up)
+    if (!up && !left)
         disconnect(server, node);
     node->gone = removed;
-    node_event(server, EVENT_STATUS, up ? "UP" : "DOWN", node);
+    if (!left)
+        node_event(server, EVENT_STATUS, up ? "UP" : "DOWN", node);
     if (removed)
         node_event(server, EVENT_TOPOLOGY, "REMOVED_NODE", node);
     dynbuf_append_text(out, "ok\n");
