@@ -612,7 +612,8 @@ bool stream_connect(struct stream *stream, const struct sockaddr *address, sockl
 
 bool stream_move(struct stream *to, struct stream *from)
 {
-    CHECK(!stream_is_open(to) && stream_is_open(from) && !from->is_connecting);
+    CHECK(!stream_is_open(to) && stream_is_open(from) && !from->is_connecting &&
+          from->framing == NULL);
     to->transport = from->transport;
     to->output_first = from->output_first;
     to->output_last = from->output_last;

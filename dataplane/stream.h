@@ -126,7 +126,7 @@ MUST_CHECK bool stream_connect(struct stream *stream, const struct sockaddr *add
                                socklen_t length, const char **error);
 /* Gives from's connection to the closed stream `to`, which may have another owner and other
  * handlers: unsent bytes go along; from is closed, what it has read stays with it. Allowed within
- * from's on_input. false: out of memory, both are closed. */
+ * from's on_input; not for a stream that uses segments. false: out of memory, both are closed. */
 MUST_CHECK bool stream_move(struct stream *to, struct stream *from);
 /* Closes at once; unsent bytes are dropped. Harmless on a closed stream. Never calls the owner. */
 void stream_close(struct stream *stream);

@@ -38,7 +38,7 @@ def free_port(address):
     """A port nobody listens on, below the range that outgoing connections are given."""
     for _ in range(200):
         port = random.SystemRandom().randrange(15000, 32000)
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             try:
                 probe.bind((address, port))
             except OSError:
