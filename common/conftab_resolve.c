@@ -116,7 +116,7 @@ static struct pair look(const struct conftab *table, const struct conftab_settin
             other = find_entry(inputs, alias.text);
         }
         if (other == own)
-            other = NULL; /* the two names are one key */
+            own = NULL; /* the two names are one key: the alias's, as the file is */
         if (own != NULL)
             pair = (struct pair){.own = own->value, .own_line = own->line};
         if (other != NULL) {
@@ -145,6 +145,8 @@ bool conftab_uses_aliases(const struct conftab *table, const struct conftab_inpu
             continue;
         for (int source = CONFTAB_FROM_FILE; source <= CONFTAB_FROM_COMMAND_LINE; source++) {
             struct pair pair = look(table, setting, inputs, (enum conftab_source)source);
+            if (source == CONFTAB_FROM_FILE && strcmp(setting->name, setting->alias) == 0)
+                continue; /* the key tells nothing */
             if (pair.alias != NULL || (setting->type == CONFTAB_INERT && pair.own != NULL))
                 return true;
         }
