@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "dataplane/preparation.h"
+#include "dataplane/functions_use.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
@@ -169,11 +170,18 @@ static void deliver_prepared(struct session *session, const struct request *requ
                              const uint8_t *frame, size_t length)
 {
     struct worker *worker = session->worker;
-    struct prepared *prepared =
-        request->preparation == NULL
-            ? NULL
-            : preparation_finish(request->preparation, header, body);
+    const struct preparation *preparation = request->preparation;
+    struct function_plan *functions = NULL;
+    struct prepared *prepared = NULL;
+    bool is_hiding = preparation != NULL && preparation->function_markers > 0;
+    struct dynbuf hidden; /* the frame without the markers of ours */
+    dynbuf_init(&hidden, INSPECTED_ANSWER_MAX);
+    if (preparation != NULL &&
+        (!is_hiding || functions_use_prepared(header, body, preparation->function_markers, &hidden,
+                                              &functions)))
+        prepared = preparation_finish(preparation, header, body, functions);
     if (prepared == NULL) {
+        dynbuf_fini(&hidden);
         session_reply_error(
             session, request->client_stream, CQL_ERROR_SERVER,
             "PREPARE: a cluster answered with something else than a prepared statement id");
@@ -182,7 +190,9 @@ static void deliver_prepared(struct session *session, const struct request *requ
     metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES,
                 prepared_registry_add(worker->shared->prepared, prepared));
     prepared_put(prepared);
-    pass_on(session, request->client_stream, frame, length);
+    pass_on(session, request->client_stream, is_hiding ? hidden.data : frame,
+            is_hiding ? hidden.length : length);
+    dynbuf_fini(&hidden);
 }
 
 /* The target does not know a statement: the client must hear the id it knows, then it prepares

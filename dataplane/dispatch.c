@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/functions_use.h"
 #include "dataplane/paging_tag.h"
 #include "dataplane/preparation.h"
 #include "dataplane/worker.h"
@@ -269,6 +270,9 @@ static void on_query(struct dispatch *dispatch)
         answer_virtual(dispatch, statement.table, text, parsed.text.length, &parsed);
         return;
     }
+    if (statement.class == REQUEST_WRITE)
+        functions_use_text(dispatch, (uint32_t)(parsed.text.data - dispatch->body),
+                           parsed.text.length);
     send_statement(dispatch, &statement, &parsed, NULL);
 }
 
@@ -289,11 +293,21 @@ static void on_prepare(struct dispatch *dispatch)
         prepare_virtual(dispatch, statement, parsed.text, keyspace);
         return;
     }
+    uint32_t markers = 0;
+    if (UNLIKELY(functions_has_our_marker((const char *)parsed.text.data, parsed.text.length))) {
+        session_reply_error(session, dispatch->header.stream, CQL_ERROR_INVALID,
+                            "Bind markers named cloudgate_… are the proxy's own: use another name");
+        return;
+    }
+    if (statement.class == REQUEST_WRITE)
+        markers = functions_use_prepare(
+            dispatch, (uint32_t)(parsed.text.data - dispatch->body), &parsed.text);
     struct preparation *preparation = preparation_new(statement, parsed.text, keyspace);
     if (preparation == NULL) {
         session_close(session, CLOSE_OUT_OF_MEMORY, "");
         return;
     }
+    preparation->function_markers = markers;
     struct statement_class control = {.class = REQUEST_CONTROL};
     struct request *request = send_request(
         dispatch, control, 1, route_plan(REQUEST_CONTROL, true, session->worker->snapshot));
@@ -334,6 +348,12 @@ static void on_execute(struct dispatch *dispatch)
     dispatch->prepared = handle;
     note_flags(dispatch, parsed.flags, parsed.flags_offset);
     use_prepared_id(dispatch, prepared, parsed.id_offset);
+    if (UNLIKELY(prepared->functions != NULL) &&
+        !functions_use_execute(dispatch, prepared->functions, parsed.rest)) {
+        dispatch_refuse_malformed(dispatch, "EXECUTE body ends before its values are complete");
+        prepared_cache_release(handle);
+        return;
+    }
     struct request *request = send_statement(dispatch, &prepared->statement, &parsed, prepared);
     if (request != NULL)
         request->prepared = handle;
@@ -354,6 +374,7 @@ static bool on_batch_child(void *context, const struct cql_batch_child *child)
     struct batch_walk *walk = context;
     if (!child->is_prepared) {
         walk->has_text = true;
+        functions_use_text(walk->dispatch, child->offset, child->text_or_id.length);
         return true;
     }
     struct prepared_handle *handle =
@@ -368,7 +389,8 @@ static bool on_batch_child(void *context, const struct cql_batch_child *child)
     }
     walk->is_conditional |= handle->prepared->statement.write_type == WRITE_CAS;
     use_prepared_id(walk->dispatch, handle->prepared, child->offset);
-    return true;
+    const struct function_plan *functions = handle->prepared->functions;
+    return LIKELY(functions == NULL) || functions_use_child(walk->dispatch, functions, child);
 }
 
 static bool find_condition(void *context, const struct cql_batch_child *child)

@@ -226,6 +226,23 @@ bool functions_next(struct function_search *search, struct function_call *call)
     }
 }
 
+bool functions_has_our_marker(const char *text, size_t length)
+{
+    static const char sign[] = ":" FUNCTIONS_MARKER_PREFIX;
+    /* Nearly every text ends here. What is not spelt just so is another text than any of ours. */
+    if (length == 0 || LIKELY(memmem(text, length, sign, sizeof sign - 1) == NULL))
+        return false;
+    struct cql_lexer lexer = cql_lexer_over(text, length);
+    struct cql_token token, before = {.kind = CQL_TOKEN_END};
+    while ((token = cql_lexer_next(&lexer)).kind != CQL_TOKEN_END &&
+           token.kind != CQL_TOKEN_UNTERMINATED) {
+        if (cql_token_is_symbol(before, ':') && token.kind == CQL_TOKEN_WORD && is_reserved(token))
+            return true;
+        before = token;
+    }
+    return false;
+}
+
 /* ---- literals ---- */
 
 static uint64_t load_u64(const uint8_t *bytes)
@@ -289,23 +306,42 @@ bool functions_any(const struct function_counts *counts)
     return false;
 }
 
-/* Replaces every call; maker NULL: by markers. */
-static bool rewrite(const char *text, size_t length, const struct function_maker *maker,
-                    struct dynbuf *out, struct function_counts *counts)
+/* Looks the whole text over before anything is given away. */
+static uint32_t count_calls(const char *text, size_t length, bool is_prepared,
+                            struct function_counts *counts)
 {
     struct function_search search;
     struct function_call call;
-    size_t copied = 0, before = out->length;
-    uint32_t ordinal = 0;
+    uint32_t calls = 0;
+    *counts = (struct function_counts){0};
     if (!functions_search(&search, text, length))
-        return true;
+        return 0;
     while (functions_next(&search, &call)) {
+        if (is_prepared && call.is_in_collection)
+            counts->left++;
+        else
+            calls++;
+    }
+    if (calls <= (is_prepared ? FUNCTIONS_PREPARED_MAX : FUNCTIONS_TEXT_MAX) &&
+        !(is_prepared && search.is_reserved))
+        return calls;
+    counts->left += calls;
+    return 0;
+}
+
+bool functions_replace(const char *text, size_t length, const struct function_maker *maker,
+                       functions_emit emit, void *context, struct function_counts *counts)
+{
+    struct function_search search;
+    struct function_call call;
+    uint32_t calls = count_calls(text, length, maker == NULL, counts);
+    if (calls == 0 || !functions_search(&search, text, length))
+        return true;
+    for (uint32_t ordinal = 0; ordinal < calls && functions_next(&search, &call);) {
         char with[FUNCTION_LITERAL_MAX + 1];
         size_t with_length;
-        if (maker == NULL && call.is_in_collection) {
-            counts->left++;
+        if (maker == NULL && call.is_in_collection)
             continue;
-        }
         if (maker != NULL) {
             struct function_value value;
             maker->make(maker->context, call.kind, &value);
@@ -315,38 +351,36 @@ static bool rewrite(const char *text, size_t length, const struct function_maker
                                            type_names[call.kind], type_names[call.kind], ordinal);
         }
         ordinal++;
-        counts->replaced[call.kind]++;
         /* The closing parenthesis kept the next word apart. */
         if (call.end < length && is_word_byte(text[call.end]))
             with[with_length++] = ' ';
-        dynbuf_append(out, text + copied, call.start - copied);
-        dynbuf_append(out, with, with_length);
-        copied = call.end;
+        counts->replaced[call.kind]++;
+        if (!emit(context, call.start, call.end - call.start, with, with_length))
+            return false;
     }
-    if (ordinal > 0)
-        dynbuf_append(out, text + copied, length - copied);
-    bool is_refused =
-        maker == NULL && ordinal > 0 && (search.is_reserved || ordinal > FUNCTIONS_PREPARED_MAX);
-    if (!out->failed && !is_refused)
-        return true;
-    *counts = (struct function_counts){.left = counts->left + ordinal};
-    if (out->failed)
-        return false;
-    out->length = before;
-    out->data[before] = '\0';
     return true;
 }
 
-bool functions_write_literals(const char *text, size_t length, const struct function_maker *maker,
-                              struct dynbuf *out, struct function_counts *counts)
+struct writer {
+    const char *text;
+    size_t copied;
+    struct dynbuf *out;
+};
+
+static bool write_piece(void *context, size_t offset, size_t removed, const void *bytes,
+                        size_t length)
 {
-    *counts = (struct function_counts){0};
-    return rewrite(text, length, maker, out, counts);
+    struct writer *writer = context;
+    dynbuf_append(writer->out, writer->text + writer->copied, offset - writer->copied);
+    writer->copied = offset + removed;
+    return dynbuf_append(writer->out, bytes, length);
 }
 
-bool functions_write_markers(const char *text, size_t length, struct dynbuf *out,
-                             struct function_counts *counts)
+bool functions_write(const char *text, size_t length, const struct function_maker *maker,
+                     struct dynbuf *out, struct function_counts *counts)
 {
-    *counts = (struct function_counts){0};
-    return rewrite(text, length, NULL, out, counts);
+    struct writer writer = {.text = text, .out = out};
+    return functions_replace(text, length, maker, write_piece, &writer, counts) &&
+           (!functions_any(counts) ||
+            dynbuf_append(out, text + writer.copied, length - writer.copied));
 }

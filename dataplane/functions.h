@@ -36,6 +36,9 @@ enum function_kind {
 /* Calls of one prepared statement that are replaced; a statement with more is left as it is. */
 #define FUNCTIONS_PREPARED_MAX 1024
 
+/* The same for a text with literals. */
+#define FUNCTIONS_TEXT_MAX 65535
+
 struct function_value {
     uint8_t length;
     uint8_t bytes[FUNCTION_VALUE_MAX];
@@ -74,6 +77,10 @@ MUST_CHECK bool functions_search(struct function_search *search, const char *tex
 /* The next call, in the order of the text; false: there is none. */
 MUST_CHECK bool functions_next(struct function_search *search, struct function_call *call);
 
+/* Whether a client's own statement has a bind marker named as ours are. Prepared, it could be the
+ * very text that stands for somebody else's calls, with the same id. */
+bool functions_has_our_marker(const char *text, size_t length);
+
 /* ---- rewriting texts ---- */
 
 /* What was done to a text. */
@@ -82,17 +89,22 @@ struct function_counts {
     uint32_t left; /* calls that were found and could not be replaced */
 };
 
-/* Appends text to out with each call replaced by a literal. false: out is full, counts->left says
- * how many calls there are; nothing was replaced. When counts->replaced is all 0 there was nothing
- * to do, and out is as it was. */
-MUST_CHECK bool functions_write_literals(const char *text, size_t length,
-                                         const struct function_maker *maker, struct dynbuf *out,
-                                         struct function_counts *counts);
+/* Bytes to put into a text or body: `removed` bytes at offset give way to bytes, which are only
+ * lent for the call. In ascending order. false: enough. */
+typedef bool (*functions_emit)(void *context, size_t offset, size_t removed, const void *bytes,
+                               size_t length);
 
-/* The same with markers. Calls within collection literals stay, and so do all of a statement that
- * has names like our markers', or too many calls. */
-MUST_CHECK bool functions_write_markers(const char *text, size_t length, struct dynbuf *out,
-                                        struct function_counts *counts);
+/* Tells emit what replaces each call: literals of maker's values, or, with maker NULL, markers.
+ * Then calls within collection literals stay, and so do all of a statement that has names like our
+ * markers'. A text with more calls than the limits above stays as it is. false: emit refused. */
+MUST_CHECK bool functions_replace(const char *text, size_t length,
+                                  const struct function_maker *maker, functions_emit emit,
+                                  void *context, struct function_counts *counts);
+
+/* Appends the whole text that comes of it to out; nothing when nothing is replaced. false: out is
+ * full. */
+MUST_CHECK bool functions_write(const char *text, size_t length, const struct function_maker *maker,
+                                struct dynbuf *out, struct function_counts *counts);
 
 /* Whether anything was replaced. */
 bool functions_any(const struct function_counts *counts);
@@ -117,10 +129,6 @@ struct function_plan {
 MUST_CHECK bool functions_strip_metadata(uint8_t version, const uint8_t *body, size_t length,
                                          uint32_t expected, struct dynbuf *out,
                                          struct function_plan **plan);
-
-/* Bytes to put into a body: `removed` bytes at offset give way to bytes. In ascending order. */
-typedef bool (*functions_emit)(void *context, size_t offset, size_t removed, const void *bytes,
-                               size_t length);
 
 /* Puts the plan's values among those of an EXECUTE or of a prepared child of a BATCH. values: a
  * cursor at the [short] count in body (is_absent: the request's flags said that no values follow;

@@ -75,16 +75,19 @@ static bool same_columns(const struct preparation *preparation, struct cql_span 
 }
 
 struct prepared *preparation_finish(const struct preparation *preparation, struct cql_header header,
-                                    const uint8_t *body)
+                                    const uint8_t *body, struct function_plan *functions)
 {
     struct cql_prepared_result result;
     bool is_whole = cql_read_prepared(header, body, &result);
-    if (result.id.data == NULL || preparation->id.length == 0)
+    if (result.id.data == NULL || preparation->id.length == 0) {
+        free(functions);
         return NULL;
+    }
     struct prepared_facts facts = {
         .ids = {result.id, span_of(&preparation->id)},
         .columns_differ = !is_whole || !same_columns(preparation, result.result_metadata),
         .statement = preparation->statement,
+        .functions = functions,
         .text = preparation->text,
         .keyspace = preparation->keyspace,
     };
@@ -93,5 +96,8 @@ struct prepared *preparation_finish(const struct preparation *preparation, struc
         facts.metadata_ids[CLUSTER_ORIGIN] = result.metadata_id;
         facts.metadata_ids[CLUSTER_TARGET] = span_of(&preparation->metadata_id);
     }
-    return prepared_new(&facts);
+    struct prepared *prepared = prepared_new(&facts);
+    if (prepared == NULL)
+        free(functions);
+    return prepared;
 }

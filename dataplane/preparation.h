@@ -15,6 +15,7 @@ struct preparation {
     struct dynbuf columns;
     struct cql_span text; /* data NULL: longer than PREPARED_TEXT_MAX */
     struct cql_span keyspace;
+    uint32_t function_markers; /* how many markers stand for calls the proxy evaluates */
     uint8_t bytes[]; /* of text and keyspace */
 };
 
@@ -26,7 +27,8 @@ void preparation_free(struct preparation *preparation); /* NULL is allowed */
 /* The target's answer. */
 void preparation_note_target(struct preparation *preparation, struct cql_header header,
                              const uint8_t *body);
-/* The origin's answer, after the target's: the entry, with one reference, the caller's. NULL: one
- * of them was no prepared statement, or memory is out. */
+/* The origin's answer, after the target's: the entry, with one reference, the caller's. functions:
+ * the plan for those markers, malloc'd, or NULL; the entry's from here on. NULL: one of them was no
+ * prepared statement, or memory is out. */
 struct prepared *preparation_finish(const struct preparation *preparation, struct cql_header header,
-                                    const uint8_t *body);
+                                    const uint8_t *body, struct function_plan *functions);

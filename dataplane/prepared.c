@@ -89,6 +89,7 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
     *prepared = (struct prepared){
         .statement = facts->statement,
         .columns_differ = facts->columns_differ,
+        .functions = facts->functions,
         .text_length = text.length,
     };
     atomic_init(&prepared->references, 1);
@@ -121,8 +122,10 @@ static struct prepared *prepared_get(struct prepared *prepared)
 void prepared_put(struct prepared *prepared)
 {
     if (prepared != NULL &&
-        atomic_fetch_sub_explicit(&prepared->references, 1, memory_order_acq_rel) == 1)
+        atomic_fetch_sub_explicit(&prepared->references, 1, memory_order_acq_rel) == 1) {
+        free(prepared->functions);
         free(prepared);
+    }
 }
 
 /* The link that points at the entry with this id, or the NULL at the chain's end. */

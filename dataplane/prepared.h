@@ -14,6 +14,7 @@
 
 #include "common/list.h"
 #include "dataplane/classify.h"
+#include "dataplane/functions.h"
 #include "proto/cql_cursor.h"
 #include "proto/cql_response.h"
 
@@ -46,6 +47,7 @@ struct prepared {
     bool ids_differ;     /* the target's id is another than the origin's, which clients use */
     bool columns_differ; /* the clusters' result metadata describe different columns */
     struct statement_class statement;
+    struct function_plan *functions; /* values EXECUTE must add; NULL: none */
     const char *keyspace; /* the one it was prepared under, "" for none */
     size_t text_length;   /* 0: longer than PREPARED_TEXT_MAX, not kept */
     char text[];          /* the statement, for those who answer it or prepare it again */
@@ -57,6 +59,7 @@ struct prepared_facts {
     struct cql_span metadata_ids[CLUSTER_COUNT];
     bool columns_differ;
     struct statement_class statement;
+    struct function_plan *functions; /* malloc'd; becomes the entry's, if one is made */
     struct cql_span text;
     struct cql_span keyspace;
 };

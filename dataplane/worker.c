@@ -347,6 +347,8 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     request_pool_init(&worker->requests);
     prepared_cache_init(&worker->prepared, shared->prepared);
     dynbuf_init(&worker->supported, 65536);
+    function_source_seed();
+    function_source_init(&worker->function_source);
     dynbuf_init(&worker->reply, (size_t)16 * 1024 * 1024);
     edits_init(&worker->edits);
     dynbuf_init(&worker->batch_handles, 65536 * sizeof(void *));

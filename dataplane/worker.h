@@ -12,6 +12,7 @@
 #include "dataplane/compression.h"
 #include "dataplane/config.h"
 #include "dataplane/edits.h"
+#include "dataplane/function_source.h"
 #include "dataplane/metrics.h"
 #include "dataplane/prepared.h"
 #include "dataplane/request.h"
@@ -67,7 +68,8 @@ struct worker {
     struct snapshot *snapshot;
     uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
-    struct dynbuf supported; /* SUPPORTED body for the topologies in force */
+    struct dynbuf supported;                /* SUPPORTED body for the topologies in force */
+    struct function_source function_source; /* of the values that replace now() and the like */
     struct compression_room opened_request, opened_answer; /* compressed frames made plain */
     struct dynbuf reply;                                   /* body under construction */
     int64_t wall_us; /* dispatch.c: the system's clock, taken once a turn when it is needed */

@@ -52,17 +52,17 @@ static void check_text(const char *text, size_t length)
         }
     }
     CHECK(calls == 0 || functions_may_be_in(text, length));
-    CHECK(functions_write_literals(text, length, &maker, &literals, &counts));
+    CHECK(functions_write(text, length, &maker, &literals, &counts));
     CHECK(total(&counts) == calls && counts.left == 0 && (literals.length > 0) == (calls > 0));
     if (calls > 0) {
-        CHECK(functions_write_literals((const char *)literals.data, literals.length, &maker, &twice,
-                                       &again));
+        CHECK(
+            functions_write((const char *)literals.data, literals.length, &maker, &twice, &again));
         CHECK(total(&again) == 0 && twice.length == 0);
     }
-    CHECK(functions_write_markers(text, length, &markers, &counts));
+    CHECK(functions_write(text, length, NULL, &markers, &counts));
     CHECK(total(&counts) + counts.left == calls);
     if (total(&counts) > 0) {
-        CHECK(functions_write_markers((const char *)markers.data, markers.length, &twice, &again));
+        CHECK(functions_write((const char *)markers.data, markers.length, NULL, &twice, &again));
         CHECK(total(&again) == 0 && again.left == counts.left && twice.length == 0);
     } else {
         CHECK(markers.length == 0);

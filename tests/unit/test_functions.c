@@ -68,9 +68,9 @@ static void check(const char *text, const char *with, bool is_marker, uint32_t l
     dynbuf_init(&got, 1 << 20);
     dynbuf_append_text(&got, "before:");
     if (is_marker)
-        assert_true(functions_write_markers(copy, length, &got, &counts));
+        assert_true(functions_write(copy, length, NULL, &got, &counts));
     else
-        assert_true(functions_write_literals(copy, length, &maker, &got, &counts));
+        assert_true(functions_write(copy, length, &maker, &got, &counts));
     dynbuf_append_text(&want, "before:");
     if (with != NULL)
         expand(with, is_marker, &want);
@@ -84,7 +84,7 @@ static void check(const char *text, const char *with, bool is_marker, uint32_t l
         struct dynbuf again;
         dynbuf_init(&again, 1 << 20);
         const char *body = dynbuf_text(&got) + strlen("before:");
-        assert_true(functions_write_literals(body, strlen(body), &maker, &again, &counts));
+        assert_true(functions_write(body, strlen(body), &maker, &again, &counts));
         assert_true(is_marker || again.length == 0);
         dynbuf_fini(&again);
     }
@@ -254,33 +254,78 @@ static void test_texts(void **state)
     }
 }
 
+static void test_our_markers_in_clients_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool has;
+    } texts[] = {
+        {"INSERT INTO t (a) VALUES ((timeuuid):cloudgate_timeuuid_0)", true},
+        {"SELECT * FROM t WHERE a = :cloudgate_x", true},
+        {"INSERT INTO t (a) VALUES (:cloudgate)", false},
+        {"INSERT INTO t (a) VALUES (:cloud_gate_0)", false},
+        {"INSERT INTO t (cloudgate_a) VALUES (?)", false},
+        {"INSERT INTO t (a) VALUES (':cloudgate_timeuuid_0')", false},
+        {"INSERT INTO t (a) VALUES (?) -- :cloudgate_timeuuid_0", false},
+        {"INSERT INTO t (\"a:cloudgate_timeuuid_0\") VALUES (?)", false},
+        {"", false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++)
+        assert_int_equal(functions_has_our_marker(texts[i].text, strlen(texts[i].text)),
+                         texts[i].has);
+    /* Whatever we prepare has one. */
+    for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
+        struct dynbuf out;
+        struct function_counts counts;
+        dynbuf_init(&out, 1 << 20);
+        assert_true(functions_write(vectors[i].text, strlen(vectors[i].text), NULL, &out, &counts));
+        assert_int_equal(functions_has_our_marker(dynbuf_text(&out), out.length),
+                         functions_any(&counts));
+        dynbuf_fini(&out);
+    }
+}
+
 static void test_too_many_calls(void **state)
 {
     (void)state;
     struct dynbuf text, out;
     struct function_counts counts;
     dynbuf_init(&text, 1 << 20);
-    dynbuf_init(&out, 1 << 20);
+    dynbuf_init(&out, 1 << 24);
     for (uint32_t calls = FUNCTIONS_PREPARED_MAX; calls <= FUNCTIONS_PREPARED_MAX + 1; calls++) {
         dynbuf_reset(&text);
         dynbuf_reset(&out);
         dynbuf_append_text(&text, "UPDATE t SET a = 1 WHERE k IN (now()");
         for (uint32_t i = 1; i < calls; i++)
             dynbuf_append_text(&text, ",now()");
-        assert_true(functions_write_markers(dynbuf_text(&text), text.length, &out, &counts));
+        assert_true(functions_write(dynbuf_text(&text), text.length, NULL, &out, &counts));
         bool fits = calls == FUNCTIONS_PREPARED_MAX;
         assert_int_equal(counts.replaced[FUNCTION_TIMEUUID], fits ? calls : 0);
         assert_int_equal(counts.left, fits ? 0 : calls);
         assert_int_equal(out.length > 0, fits);
     }
-    /* A text that does not fit any more is left. */
+    /* Literals may be many more, and not endlessly many. */
+    for (uint32_t calls = FUNCTIONS_TEXT_MAX; calls <= FUNCTIONS_TEXT_MAX + 1; calls++) {
+        uint8_t next = 0;
+        const struct function_maker maker = {make_numbered, &next};
+        dynbuf_reset(&text);
+        dynbuf_reset(&out);
+        dynbuf_append_text(&text, "UPDATE t SET a = 1 WHERE k IN (uuid()");
+        for (uint32_t i = 1; i < calls; i++)
+            dynbuf_append_text(&text, ",uuid()");
+        assert_true(functions_write(dynbuf_text(&text), text.length, &maker, &out, &counts));
+        bool fits = calls == FUNCTIONS_TEXT_MAX;
+        assert_int_equal(counts.replaced[FUNCTION_UUID], fits ? calls : 0);
+        assert_int_equal(counts.left, fits ? 0 : calls);
+        assert_int_equal(out.length > 0, fits);
+    }
     struct dynbuf tiny;
     uint8_t next = 0;
     const struct function_maker maker = {make_numbered, &next};
-    dynbuf_init(&tiny, 1000);
-    assert_false(functions_write_literals(dynbuf_text(&text), text.length, &maker, &tiny, &counts));
-    assert_int_equal(counts.left, FUNCTIONS_PREPARED_MAX + 1);
-    assert_false(functions_any(&counts));
+    dynbuf_init(&tiny, 50);
+    assert_false(functions_write("UPDATE t SET a = now(), b = now() WHERE k = 1", 45, &maker, &tiny,
+                                 &counts));
     dynbuf_fini(&tiny);
     dynbuf_fini(&text);
     dynbuf_fini(&out);
@@ -745,7 +790,7 @@ static void test_quick_search(void **state)
         dynbuf_init(&out, 64u << 20);
         uint64_t start = clock_now_ns();
         functions_may_be_in(text, size);
-        assert_true(functions_write_markers(text, size, &out, &counts));
+        assert_true(functions_write(text, size, NULL, &out, &counts));
         assert_true(clock_now_ns() - start < 10 * NS_PER_S);
         dynbuf_fini(&out);
     }
@@ -755,9 +800,13 @@ static void test_quick_search(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),        cmocka_unit_test(test_too_many_calls),
-        cmocka_unit_test(test_literals),     cmocka_unit_test(test_source),
-        cmocka_unit_test(test_metadata),     cmocka_unit_test(test_values),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_too_many_calls),
+        cmocka_unit_test(test_our_markers_in_clients_texts),
+        cmocka_unit_test(test_literals),
+        cmocka_unit_test(test_source),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_values),
         cmocka_unit_test(test_quick_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
