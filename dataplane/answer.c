@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/framing.h"
 #include "dataplane/preparation.h"
 #include "dataplane/functions_use.h"
 #include "dataplane/session.h"
@@ -104,6 +105,8 @@ static void reply_no_answer(struct session *session, const struct request *reque
         cql_put_i32(body, asked);
         const char *type = write_type_name(request->statement.write_type);
         cql_put_string(body, type, strlen(type));
+        if (session->version == 5 && request->statement.write_type == WRITE_CAS)
+            cql_put_u16(body, 0); /* contentions: none that we know of */
     } else if (is_read(request) && outcomes[cluster] == OUTCOME_EXPIRED) {
         snprintf(message, sizeof message, "Read timed out: %s", cause);
         cql_put_error(body, CQL_ERROR_READ_TIMEOUT, message);
@@ -166,8 +169,8 @@ static const uint8_t *open_body(struct session *session, struct cql_header *head
 
 /* Both clusters have prepared the statement; frame is the origin's answer. */
 static void deliver_prepared(struct session *session, const struct request *request,
-                             struct cql_header header, const uint8_t *body,
-                             const uint8_t *frame, size_t length)
+                             struct cql_header header, const uint8_t *body, const uint8_t *frame,
+                             size_t length)
 {
     struct worker *worker = session->worker;
     const struct preparation *preparation = request->preparation;
@@ -484,7 +487,7 @@ size_t answer_on_input(struct upstream *upstream, const uint8_t *data, size_t le
         if (left < CQL_HEADER_BYTES)
             break;
         const uint8_t *frame = data + done;
-        struct cql_header header = cql_header_load(frame);
+        struct cql_header header = framing_header(frame);
         if (!header.is_response || header.version != session->version ||
             !cql_opcode_is_response(header.opcode) || header.body_length > CQL_FRAME_BODY_MAX ||
             ((header.flags & CQL_FLAG_COMPRESSED) != 0 &&

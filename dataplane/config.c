@@ -118,6 +118,7 @@ static const struct step {
     {.name = "FORWARD_SYSTEM_QUERIES_TO_TARGET"},
     {.name = "READ_MODE"},
     {.name = "CONTROL_CONN_MAX_PROTOCOL_VERSION"},
+    {.check = config_check_versions},
     {.check = config_check_metrics_prefix},
     {.check = config_check_ports},
     {.check = config_check_heartbeats},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/check.h"
 #include "common/conftab.h"
@@ -32,6 +33,7 @@ struct config {
 #undef SETTING_CHOICE
 #undef SETTING_NUMBERS
 #undef ACCEPTED
+    uint8_t blocked_versions; /* blocked_protocol_versions as a set: versions.h */
     /* Nobody named the proxies: proxy_addresses is made of the address clients connect to. */
     bool derives_proxy_addresses;
     struct conftab_given *given; /* where each value came from; NULL before config_load_from */

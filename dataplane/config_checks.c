@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dataplane/proxy_address.h"
+#include "dataplane/versions.h"
 
 #define PREFIX_MAX_BYTES 48
 
@@ -212,6 +213,18 @@ bool config_check_topology(const struct config *config, struct dynbuf *error)
 /* ---- the rest ---- */
 
 /* A Prometheus metric name begins with a letter, _ or :, and goes on with these or digits. */
+bool config_check_versions(const struct config *config, struct dynbuf *error)
+{
+    uint8_t set;
+    char bad[64], quoted[128];
+    if (versions_parse(config->blocked_protocol_versions, &set, bad))
+        return true;
+    dynbuf_printf(error, "invalid value for %s (%s); possible values are: %s (case insensitive)",
+                  spell(config, "BLOCKED_PROTOCOL_VERSIONS").text,
+                  log_quote(quoted, sizeof quoted, bad, strlen(bad)), VERSIONS_NAMES);
+    return false;
+}
+
 bool config_check_metrics_prefix(const struct config *config, struct dynbuf *error)
 {
     static const char allowed[] =
@@ -268,6 +281,10 @@ static char *copy_text(const char *text)
 
 void config_derive(struct config *config)
 {
+    char bad[64];
+    bool is_list =
+        versions_parse(config->blocked_protocol_versions, &config->blocked_versions, bad);
+    CHECK(is_list); /* config_check_versions has seen it */
     if (config->origin_connection_timeout_ms == 0)
         config->origin_connection_timeout_ms = config->cluster_connection_timeout_ms;
     if (config->target_connection_timeout_ms == 0)

@@ -8,6 +8,7 @@
 MUST_CHECK bool config_check_origin(const struct config *config, struct dynbuf *error);
 MUST_CHECK bool config_check_target(const struct config *config, struct dynbuf *error);
 MUST_CHECK bool config_check_topology(const struct config *config, struct dynbuf *error);
+MUST_CHECK bool config_check_versions(const struct config *config, struct dynbuf *error);
 MUST_CHECK bool config_check_metrics_prefix(const struct config *config, struct dynbuf *error);
 MUST_CHECK bool config_check_ports(const struct config *config, struct dynbuf *error);
 MUST_CHECK bool config_check_heartbeats(const struct config *config, struct dynbuf *error);

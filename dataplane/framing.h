@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "common/check.h"
 #include "dataplane/stream.h"
@@ -28,6 +29,26 @@
 MUST_CHECK bool framing_begin_reading(struct stream *stream, bool is_lz4);
 /* What is written from now on goes out in segments; it must begin with an envelope. */
 MUST_CHECK bool framing_begin_writing(struct stream *stream, bool is_lz4);
+
+/* Whether a stream was lost for that reason because of a bad segment. */
+static inline bool framing_is_bad(const char *reason)
+{
+    return strncmp(reason, FRAMING_BAD_SEGMENT, strlen(FRAMING_BAD_SEGMENT)) == 0;
+}
+
+/* The header of an envelope that on_input was given. Where there are segments it is those that are
+ * compressed; a driver may set the flag on envelopes nonetheless, to which it means nothing, and
+ * the next reader need not know: it is cleared, in the header and in the stream's memory. */
+static inline struct cql_header framing_header(const uint8_t *envelope)
+{
+    struct cql_header header = cql_header_load(envelope);
+    if (UNLIKELY((header.flags & CQL_FLAG_COMPRESSED) != 0 &&
+                 cql_version_has_segments(header.version))) {
+        header.flags &= (uint8_t)~CQL_FLAG_COMPRESSED;
+        ((uint8_t *)(uintptr_t)envelope)[1] = header.flags;
+    }
+    return header;
+}
 
 /* ---- what stream.c calls ---- */
 

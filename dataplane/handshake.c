@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "dataplane/compression.h"
+#include "dataplane/framing.h"
 #include "dataplane/session.h"
 #include "dataplane/supported.h"
 #include "dataplane/worker.h"
@@ -37,6 +38,15 @@ static void relay_reply(struct session *session, const struct upstream *upstream
     cql_header_store(bytes, header);
     if (session_forward(session, bytes, sizeof bytes) && header.body_length > 0)
         session_forward(session, upstream->reply_body, header.body_length);
+    /* v5: behind its READY or AUTHENTICATE the client is spoken to in segments, and so does it. */
+    bool switches = header.opcode == CQL_OPCODE_READY || header.opcode == CQL_OPCODE_AUTHENTICATE;
+    struct stream *client = &session->client;
+    if (switches && cql_version_has_segments(session->version) && stream_is_open(client) &&
+        !client->writes_segments) {
+        bool is_lz4 = session->compression == CQL_COMPRESSION_LZ4;
+        if (!framing_begin_writing(client, is_lz4) || !framing_begin_reading(client, is_lz4))
+            session_close(session, CLOSE_OUT_OF_MEMORY, "");
+    }
 }
 
 static struct upstream *primary_of(struct session *session)
@@ -84,8 +94,9 @@ static void on_startup(struct session *session, struct cql_header header, const 
     if (!agree_on_compression(session, compression)) {
         session_reply_error(
             session, header.stream, CQL_ERROR_PROTOCOL,
-            "Unknown or unsupported compression algorithm: %s",
-            log_quote(quoted, sizeof quoted, (const char *)compression.data, compression.length));
+            "Unknown or unsupported compression algorithm: %s%s",
+            log_quote(quoted, sizeof quoted, (const char *)compression.data, compression.length),
+            cql_version_has_segments(session->version) ? " (protocol v5 knows lz4 only)" : "");
         session_close_after_reply(session, CLOSE_PROTOCOL, "compression");
         return;
     }

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "dataplane/framing.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tls_stream.h"
+#include "dataplane/versions.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
@@ -110,11 +112,27 @@ void session_unlock(struct session *session)
 
 /* ---- client input ---- */
 
+/* The version a client that tried another one should come back with. */
+static uint8_t led_to(const struct session *session, uint8_t tried)
+{
+    uint8_t version = versions_have(session->worker->versions, tried)
+                          ? tried
+                          : versions_highest(session->worker->versions, tried);
+    return version == 0 ? CQL_VERSION_COMMON : version;
+}
+
+/* Whether the frame is of a version new clients may not speak. Those that are connected keep theirs
+ * whatever the clusters come to speak meanwhile. */
+static bool is_refused_version(const struct session *session, struct cql_header header)
+{
+    bool is_settled = session->state != SESSION_ACCEPTED && header.version == session->version;
+    return !is_settled && !header.is_response && !session->client.reads_segments &&
+           !versions_have(session->worker->versions, header.version);
+}
+
 static void refuse_over_limit(struct session *session, struct cql_header header)
 {
-    session->version = header.version >= CQL_VERSION_MIN && header.version <= CQL_VERSION_MAX
-                           ? header.version
-                           : CQL_VERSION_MAX;
+    session->version = led_to(session, header.version);
     session_reply_error(
         session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_OVERLOADED,
         "Too many client connections: this proxy serves %d at most (MAX_CLIENTS_THRESHOLD)",
@@ -128,12 +146,17 @@ static size_t refuse_version(struct session *session, struct cql_header header,
                              const uint8_t *frame)
 {
     uint8_t spoken = session->version;
-    /* Stream 0 and our highest version: what zdm-proxy and Cassandra answer, and drivers expect. */
-    session->version = CQL_VERSION_MAX;
-    session_reply_error(
-        session, 0, CQL_ERROR_PROTOCOL,
-        "Invalid or unsupported protocol version (%u); supported versions are (3/v3, 4/v4)",
-        header.version);
+    struct dynbuf *names = &session->worker->reply;
+    char list[64];
+    dynbuf_reset(names);
+    versions_print(session->worker->versions, names);
+    snprintf(list, sizeof list, "%s", dynbuf_text(names));
+    /* Stream 0 and the highest version there is: what zdm-proxy and Cassandra answer, and drivers
+     * expect. */
+    session->version = led_to(session, header.version);
+    session_reply_error(session, 0, CQL_ERROR_PROTOCOL,
+                        "Invalid or unsupported protocol version (%u); supported versions are (%s)",
+                        header.version, list);
     session->version = spoken;
     metrics_add(session->worker->metrics, METRIC_REFUSED_VERSION, 1);
     if (session->state == SESSION_ACCEPTED && frame[0] == TLS_RECORD_HANDSHAKE && frame[1] == 3) {
@@ -143,8 +166,8 @@ static size_t refuse_version(struct session *session, struct cql_header header,
     }
     bool is_old =
         header.version == 1 || header.version == 2; /* eight-byte header, one-byte stream id */
-    bool is_known =
-        header.version == 5 || header.version == 6 || header.version == 65 || header.version == 66;
+    bool is_known = (header.version >= CQL_VERSION_MIN && header.version <= 6) ||
+                    header.version == CQL_VERSION_DSE1 || header.version == CQL_VERSION_DSE2;
     uint32_t body_length = is_old ? cql_load_u32(frame + 4) : header.body_length;
     if ((!is_old && !is_known) || body_length > CQL_FRAME_BODY_MAX) {
         session_close_after_reply(session, CLOSE_PROTOCOL, "version");
@@ -165,8 +188,7 @@ static bool admit_header(struct session *session, struct cql_header header, cons
         refuse_over_limit(session, header);
         return false;
     }
-    if (!header.is_response &&
-        (header.version < CQL_VERSION_MIN || header.version > CQL_VERSION_MAX)) {
+    if (UNLIKELY(is_refused_version(session, header))) {
         *used = refuse_version(session, header, frame);
         return false;
     }
@@ -228,7 +250,7 @@ static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t
         if (left < CQL_HEADER_BYTES)
             break;
         const uint8_t *frame = data + done;
-        struct cql_header header = cql_header_load(frame);
+        struct cql_header header = framing_header(frame);
         size_t used;
         if (!admit_header(session, header, frame, &used)) {
             done += used;
@@ -262,6 +284,7 @@ static void on_client_lost(struct stream *stream, const char *reason)
     enum close_reason why = stream->failed_handshake               ? CLOSE_TLS_HANDSHAKE
                             : session->state == SESSION_CLOSING    ? session->close_reason
                             : strcmp(reason, "out_of_memory") == 0 ? CLOSE_OUT_OF_MEMORY
+                            : framing_is_bad(reason)               ? CLOSE_BAD_SEGMENT
                                                                    : CLOSE_CLIENT_CLOSED;
     session_close(session, why, reason);
 }
@@ -284,7 +307,7 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
     session->worker = worker;
     session->state = is_refused ? SESSION_REFUSED : SESSION_ACCEPTED;
     session->is_over_limit = is_refused;
-    session->version = CQL_VERSION_MAX;
+    session->version = CQL_VERSION_COMMON;
     session->accepted_ns = worker_now(worker);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     list_init(&session->doomed);

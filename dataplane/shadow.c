@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/framing.h"
 #include "dataplane/session.h"
 #include "dataplane/tracking.h"
 #include "dataplane/worker.h"
@@ -263,7 +264,7 @@ size_t shadow_on_input(struct upstream *upstream, const uint8_t *data, size_t le
         if (left < CQL_HEADER_BYTES)
             break;
         const uint8_t *frame = data + done;
-        struct cql_header header = cql_header_load(frame);
+        struct cql_header header = framing_header(frame);
         size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
         bool is_event = header.stream < 0 && total <= STREAM_WHOLE_FRAME;
         if (!header.is_response || header.version != upstream->session->version ||

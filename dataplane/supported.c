@@ -1,12 +1,8 @@
 /* The SUPPORTED body, from those the control connections got. Pure. */
 #include "dataplane/supported.h"
 
+#include "dataplane/versions.h"
 #include "proto/cql_response.h"
-
-static bool is_spoken_version(struct cql_span version)
-{
-    return cql_span_equals(version, "3/v3") || cql_span_equals(version, "4/v4");
-}
 
 static void put_count(struct dynbuf *out, size_t at, uint16_t count)
 {
@@ -65,7 +61,7 @@ static void put_compressions(const struct topology *origin, const struct topolog
     put_count(out, count_at, kept);
 }
 
-void supported_build(const struct topology *origin, const struct topology *target,
+void supported_build(const struct topology *origin, const struct topology *target, uint8_t versions,
                      struct dynbuf *out)
 {
     struct cql_cursor cursor = cql_cursor_over(target->supported_body, target->supported_length);
@@ -89,7 +85,8 @@ void supported_build(const struct topology *origin, const struct topology *targe
         }
         for (; values > 0 && !cursor.failed; values--) {
             struct cql_span value = cql_read_string(&cursor);
-            if (is_skipped || cursor.failed || (is_versions && !is_spoken_version(value)))
+            if (is_skipped || cursor.failed ||
+                (is_versions && (versions_find(value) & versions) == 0))
                 continue;
             cql_put_string(out, value.data, value.length);
             kept++;

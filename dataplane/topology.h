@@ -35,8 +35,8 @@ struct topology {
     _Atomic uint32_t references;
     enum cluster_id cluster;
     bool requires_authentication; /* the control connection was asked to authenticate */
-    uint8_t
-        protocol_version; /* highest version the control connection could speak (3 or 4 for now) */
+    uint8_t protocol_version; /* highest version the control connection could speak (3 or 4) */
+    uint8_t versions;         /* what its nodes speak: versions.h */
     char cluster_title[256]; /* cluster_name of system.local */
 
     /* The nodes new upstreams use, in round-robin order; at least one. With host assignment off:

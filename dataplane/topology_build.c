@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "dataplane/assign.h"
+#include "dataplane/versions.h"
 
 /* A cluster may send any number of broken rows; a log may not be filled with them. */
 #define SKIPPED_LOGGED_MAX 16
@@ -351,6 +352,7 @@ struct topology *topology_build(const struct topology_facts *facts, char datacen
     topology->protocol_version = facts->protocol_version;
     topology->local_body = copy_of(facts->local);
     topology->peers_body = copy_of(facts->peers);
+    topology->versions = versions_of_node(facts->supported, facts->protocol_version);
     topology->supported_body = copy_of(facts->supported);
     topology->supported_length = facts->supported.length;
     if (fill(topology, facts, datacenter, reason))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/framing.h"
 #include "dataplane/node_watch.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
@@ -139,6 +140,10 @@ static void wait_and_retry(struct upstream *upstream)
 
 static void fail_opening(struct upstream *upstream)
 {
+    if (upstream->is_version_refused && !upstream->is_shadow) {
+        session_close(upstream->session, CLOSE_VERSION_REFUSED, upstream->last_error);
+        return;
+    }
     if (upstream->is_reopening) {
         LOG_DEBUG("upstream_reopen_failed", "client=%s cluster=%s node=%s reason=\"%s\"",
                   upstream->session->peer, cluster_name(upstream->cluster),
@@ -201,6 +206,7 @@ static void open_with_current_topology(struct upstream *upstream)
     upstream->topology = topology_get(worker->topologies[upstream->cluster]);
     upstream->node = NULL;
     upstream->failed_handshakes = 0;
+    upstream->is_version_refused = false;
     upstream->open_deadline_ns =
         worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     forget_reply(upstream);
@@ -404,6 +410,18 @@ void upstream_become_ready(struct upstream *upstream)
     end_move(upstream);
 }
 
+/* A node refused the STARTUP of a reopening. A version it does not speak any more is a word for the
+ * client if no other node does: it has to come back with another one. */
+static void give_up_refusing_node(struct upstream *upstream)
+{
+    struct cql_cursor cursor = cql_open_response(upstream->reply_header, upstream->reply_body);
+    upstream->is_version_refused = upstream->reply_opcode == CQL_OPCODE_ERROR &&
+                                   cql_read_i32(&cursor) == CQL_ERROR_PROTOCOL && !cursor.failed;
+    give_up_node(upstream, upstream->is_version_refused
+                               ? "does not speak the client's protocol version"
+                               : "refused STARTUP");
+}
+
 static void on_handshake_reply(struct upstream *upstream)
 {
     struct session *session = upstream->session;
@@ -418,7 +436,7 @@ static void on_handshake_reply(struct upstream *upstream)
                  upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE)
             upstream_finish_handshake(upstream);
         else
-            give_up_node(upstream, "refused STARTUP");
+            give_up_refusing_node(upstream);
         break;
     case UPSTREAM_AUTH:
         if (!upstream->is_proxy_driven)
@@ -442,15 +460,35 @@ static void on_handshake_reply(struct upstream *upstream)
     }
 }
 
+/* v5 (specification, section 2): what follows READY or AUTHENTICATE is segments, both ways. */
+static bool switches_to_segments(const struct upstream *upstream)
+{
+    return upstream->state == UPSTREAM_STARTUP &&
+           cql_version_has_segments(upstream->session->version) &&
+           (upstream->reply_opcode == CQL_OPCODE_READY ||
+            upstream->reply_opcode == CQL_OPCODE_AUTHENTICATE);
+}
+
+static bool begin_segments(struct upstream *upstream)
+{
+    bool is_lz4 = upstream->session->compression == CQL_COMPRESSION_LZ4;
+    return framing_begin_reading(&upstream->stream, is_lz4) &&
+           framing_begin_writing(&upstream->stream, is_lz4);
+}
+
 /* One whole frame at a time, up to the point where requests may flow. */
 static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data, size_t length)
 {
     if (length < CQL_HEADER_BYTES)
         return 0;
-    struct cql_header header = cql_header_load(data);
+    struct cql_header header = framing_header(data);
     if (!header.is_response || header.body_length > HANDSHAKE_BODY_MAX ||
         !cql_opcode_is_response(header.opcode)) {
         upstream_lose(upstream, "sent a malformed frame during the handshake");
+        return 0;
+    }
+    if (header.version != upstream->session->version && header.opcode != CQL_OPCODE_ERROR) {
+        upstream_lose(upstream, "answered in another protocol version than it was asked in");
         return 0;
     }
     size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
@@ -474,7 +512,10 @@ static size_t on_handshake_input(struct upstream *upstream, const uint8_t *data,
     memcpy(upstream->reply_body, body, header.body_length);
     upstream->reply_header = header;
     upstream->reply_opcode = header.opcode;
-    on_handshake_reply(upstream);
+    if (switches_to_segments(upstream) && !begin_segments(upstream))
+        upstream_lose(upstream, "out of memory");
+    else
+        on_handshake_reply(upstream);
     return total;
 }
 
@@ -482,15 +523,16 @@ static size_t on_input(struct stream *stream, const uint8_t *data, size_t length
                        struct chunk *whole, size_t *need)
 {
     struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
+    uint32_t life = stream->life;
     size_t done = 0;
     (void)whole;
-    while (done < length && stream_is_open(stream) && upstream->state != UPSTREAM_READY) {
+    while (done < length && stream->life == life && upstream->state != UPSTREAM_READY) {
         size_t used = on_handshake_input(upstream, data + done, length - done);
         if (used == 0)
             return done;
         done += used;
     }
-    if (done < length && stream_is_open(stream))
+    if (done < length && stream->life == life)
         done += upstream->is_shadow ? shadow_on_input(upstream, data + done, length - done, need)
                                     : answer_on_input(upstream, data + done, length - done, need);
     return done;
@@ -507,7 +549,12 @@ static void on_drained(struct stream *stream)
 
 static void on_lost(struct stream *stream, const char *reason)
 {
-    upstream_lose(CONTAINER_OF(stream, struct upstream, stream), reason);
+    struct upstream *upstream = CONTAINER_OF(stream, struct upstream, stream);
+    if (framing_is_bad(reason))
+        metrics_add(worker_of(upstream)->metrics,
+                    is_origin(upstream) ? METRIC_BAD_SEGMENTS_ORIGIN : METRIC_BAD_SEGMENTS_TARGET,
+                    1);
+    upstream_lose(upstream, reason);
 }
 
 static const struct stream_handlers upstream_handlers = {

@@ -57,6 +57,7 @@ struct upstream {
     const struct topology_node *node;
     struct metrics_node *metrics;
     bool is_counted;      /* in the gauge of open connections */
+    bool is_version_refused; /* while reopening: a node does not speak the session's version */
     bool is_reopening;    /* behind a ready client: the proxy drives the whole handshake */
     bool is_shadow;       /* carries shadow reads: never one of session->upstreams */
     bool is_proxy_driven; /* from here on the proxy answers challenges itself */

@@ -261,7 +261,7 @@ void virtual_query(const struct virtual_hosts *hosts, const struct topology *top
                    const struct virtual_value *values, size_t value_count, uint8_t protocol_version,
                    struct dynbuf *out, uint8_t *opcode)
 {
-    (void)protocol_version; /* 3 and 4 encode these types and results alike */
+    (void)protocol_version; /* all versions encode these types and results alike */
     struct answer answer;
     size_t start = out->length;
     bool is_good = answer_init(&answer, hosts, topology, table, text, length) &&
@@ -347,6 +347,8 @@ void virtual_prepare(const struct virtual_hosts *hosts, const struct topology *t
         make_id(text, length, session_keyspace, id);
         cql_put_i32(out, CQL_RESULT_PREPARED);
         cql_put_string(out, id, 16); /* [short bytes]: the same form */
+        if (cql_version_has_metadata_id(protocol_version))
+            cql_put_string(out, id, 16); /* of the result's metadata: the statement fixes both */
         put_bind_metadata(&answer, protocol_version, out);
         put_result_metadata(&answer, out);
     }

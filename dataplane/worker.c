@@ -229,6 +229,16 @@ struct topology_message {
     struct topology *topology;
 };
 
+/* What new clients may speak: what both clusters do and nobody has blocked. */
+static void make_offer(struct worker *worker)
+{
+    const struct topology *origin = worker->topologies[CLUSTER_ORIGIN];
+    const struct topology *target = worker->topologies[CLUSTER_TARGET];
+    worker->versions =
+        origin->versions & target->versions & (uint8_t)~worker->config->blocked_versions;
+    supported_build(origin, target, worker->versions, &worker->supported);
+}
+
 static void run_topology_message(struct mailbox_message *message, void *owner)
 {
     struct topology_message *switching = CONTAINER_OF(message, struct topology_message, message);
@@ -236,8 +246,7 @@ static void run_topology_message(struct mailbox_message *message, void *owner)
     enum cluster_id cluster = switching->topology->cluster;
     topology_put(worker->topologies[cluster]);
     worker->topologies[cluster] = switching->topology;
-    supported_build(worker->topologies[CLUSTER_ORIGIN], worker->topologies[CLUSTER_TARGET],
-                    &worker->supported);
+    make_offer(worker);
     for (struct list *node = worker->sessions.next; node != &worker->sessions; node = node->next)
         upstream_on_topology(
             &CONTAINER_OF(node, struct session, link)->upstreams[cluster]);
@@ -360,7 +369,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     worker->snapshot = snapshot_get(snapshot);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         worker->topologies[i] = topology_get(topologies[i]);
-    supported_build(topologies[CLUSTER_ORIGIN], topologies[CLUSTER_TARGET], &worker->supported);
+    make_offer(worker);
     if (!read_address(worker->config, &address, &length)) {
         dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is not an IP address",
                       worker->config->query_address);

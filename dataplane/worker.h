@@ -68,6 +68,7 @@ struct worker {
     struct snapshot *snapshot;
     uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
+    uint8_t versions;        /* a set (versions.h): what new clients may speak */
     struct dynbuf supported;                /* SUPPORTED body for the topologies in force */
     struct function_source function_source; /* of the values that replace now() and the like */
     struct compression_room opened_request, opened_answer; /* compressed frames made plain */

@@ -12,7 +12,8 @@
 
 #define CQL_HEADER_BYTES 9
 #define CQL_VERSION_MIN  3
-#define CQL_VERSION_MAX  4
+/* What is spoken to those whose version nobody knows. */
+#define CQL_VERSION_COMMON 4
 /* DSE's dialects: v4's framing with bodies between v4's and v5's. */
 #define CQL_VERSION_DSE1 0x41
 #define CQL_VERSION_DSE2 0x42

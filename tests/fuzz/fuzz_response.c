@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dataplane/supported.h"
+#include "dataplane/versions.h"
 #include "proto/cql_response.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -56,7 +57,8 @@ static void check_supported(uint8_t *body, size_t size)
     struct dynbuf out;
     unsigned compressions = 0;
     dynbuf_init(&out, 2 * size + 64); /* never more than was received, and COMPRESSION */
-    supported_build(&origin, &target, &out);
+    supported_build(&origin, &target,
+                    versions_of_node((struct cql_span){body, size}, CQL_VERSION_COMMON), &out);
     CHECK(!out.failed && out.length <= size + 17);
     struct cql_cursor cursor = cql_cursor_over(out.data, out.length);
     for (uint16_t left = cql_read_u16(&cursor); left > 0; left--) {

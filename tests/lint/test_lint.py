@@ -49,6 +49,7 @@ DATAPLANE_CORE = {
     "tls_side",
     "topology",
     "topology_build",
+    "versions",
     "virtual",
     "virtual_bind",
     "virtual_hosts",

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "dataplane/supported.h"
+#include "dataplane/versions.h"
 #include "proto/cql_response.h"
 
 static void put_text(struct dynbuf *out, const char *text)
@@ -27,6 +28,12 @@ static void put_entry(struct dynbuf *out, const char *key, const char *const *va
         put_text(out, values[i]);
 }
 
+/* v3 and v4. */
+static uint8_t offered(void)
+{
+    return versions_of_node((struct cql_span){NULL, 0}, 4);
+}
+
 /* Builds from the first length bytes of body, in a heap block of that size. */
 static void build(const uint8_t *body, size_t length, struct dynbuf *out)
 {
@@ -37,7 +44,7 @@ static void build(const uint8_t *body, size_t length, struct dynbuf *out)
     const struct topology origin = {.cluster = CLUSTER_ORIGIN};
     const struct topology target = {
         .cluster = CLUSTER_TARGET, .supported_body = copy, .supported_length = length};
-    supported_build(&origin, &target, out);
+    supported_build(&origin, &target, offered(), out);
     free(copy);
 }
 
@@ -220,14 +227,14 @@ static void test_compressions(void **state)
             topologies[i] = (struct topology){.supported_body = bodies[i].data,
                                               .supported_length = bodies[i].length};
         }
-        supported_build(&topologies[CLUSTER_ORIGIN], &topologies[CLUSTER_TARGET], &out);
+        supported_build(&topologies[CLUSTER_ORIGIN], &topologies[CLUSTER_TARGET], offered(), &out);
         assert_int_equal(out.length, want.length);
         assert_memory_equal(out.data, want.data, want.length);
         for (int i = 0; i < CLUSTER_COUNT; i++) {
-            const char *const *offered = i == 0 ? cases[c].origin : cases[c].target;
+            const char *const *names = i == 0 ? cases[c].origin : cases[c].target;
             bool has_lz4 = false;
-            for (size_t k = 0; offered[k] != NULL; k++)
-                has_lz4 = has_lz4 || strcasecmp(offered[k], "lz4") == 0;
+            for (size_t k = 0; names[k] != NULL; k++)
+                has_lz4 = has_lz4 || strcasecmp(names[k], "lz4") == 0;
             assert_int_equal(supported_has_compression(&topologies[i], CQL_COMPRESSION_LZ4),
                              has_lz4);
             /* A body cut short names nothing it has not, and is never read past. */
@@ -254,7 +261,7 @@ static void test_absent(void **state)
     struct dynbuf out;
     (void)state;
     dynbuf_init(&out, 4096);
-    supported_build(&none, &none, &out);
+    supported_build(&none, &none, offered(), &out);
     check_well_formed(&out);
     dynbuf_fini(&out);
 }
