@@ -11,6 +11,7 @@
 #include "dataplane/proxy_address.h"
 #include "dataplane/start_names.h"
 #include "dataplane/virtual.h"
+#include "dataplane/virtual_hosts.h"
 
 static void test_what_is_an_address(void **state)
 {
@@ -144,6 +145,30 @@ static void test_the_listener_may_stand_for_the_list(void **state)
     free(config.proxy_addresses);
 }
 
+/* zdm-proxy's vector for an address that comes from its listener: four bytes, not sixteen. */
+static void test_a_derived_address_counts_with_four_bytes(void **state)
+{
+    static const uint8_t expected[16] = {0xc9, 0x30, 0x8a, 0x60, 0xf5, 0x74, 0x52, 0x4c,
+                                         0xa3, 0xf7, 0x02, 0xb9, 0x2c, 0xe2, 0xa5, 0x74};
+    char listener[] = "127.0.0.1", list[] = "127.0.0.1";
+    struct config config = {
+        .query_address = listener,
+        .query_port = 9042,
+        .proxy_addresses = list,
+        .derives_proxy_addresses = true,
+        .proxy_num_tokens = 8,
+    };
+    struct virtual_hosts *hosts = virtual_hosts_new(&config);
+    (void)state;
+    assert_memory_equal(hosts->hosts[0].id, expected, sizeof expected);
+    virtual_hosts_free(hosts);
+    config.derives_proxy_addresses = false;
+    hosts = virtual_hosts_new(&config);
+    assert_memory_not_equal(hosts->hosts[0].id, expected, sizeof expected);
+    assert_int_equal(hosts->hosts[0].port, 9042);
+    virtual_hosts_free(hosts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_host_ids_tell_ports_apart),
         cmocka_unit_test(test_names_are_resolved),
         cmocka_unit_test(test_the_listener_may_stand_for_the_list),
+        cmocka_unit_test(test_a_derived_address_counts_with_four_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
