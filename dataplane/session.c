@@ -160,8 +160,9 @@ static size_t refuse_version(struct session *session, struct cql_header header,
     session->version = spoken;
     metrics_add(session->worker->metrics, METRIC_REFUSED_VERSION, 1);
     if (session->state == SESSION_ACCEPTED && frame[0] == TLS_RECORD_HANDSHAKE && frame[1] == 3) {
-        session_close_after_reply(session, CLOSE_TLS_HANDSHAKE,
-                                  "a TLS client on a listener without TLS");
+        LOG_WARN("client_refused", "client=%s reason=\"a TLS client on a listener without TLS\"",
+                 session->peer);
+        session_close_after_reply(session, CLOSE_TLS_HANDSHAKE, "");
         return CQL_HEADER_BYTES;
     }
     bool is_old =

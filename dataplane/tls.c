@@ -429,6 +429,7 @@ bool tls_set_socket(struct tls_connection *connection, int fd)
     BIO_set_init(output, 1);
     SSL_set_bio(connection->ssl, input, output);
     connection->fd = fd;
+    connection->is_begun = SSL_is_server(connection->ssl) == 1; /* it is the client's turn */
     return true;
 }
 

@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 
-from . import wire
 from .programs import free_port
 
 
@@ -132,13 +131,39 @@ def client_context(authority=None, pair=None, checks_name=True):
     return context
 
 
-class Client(wire.Connection):
-    """A raw CQL client over TLS."""
+class OverTls:
+    """A proxy or a cluster whose connect() speaks TLS, for whoever only knows connect()."""
 
-    def __init__(self, address, port, context, session=None, name=None, **options):
-        super().__init__(address, port, **options)
-        try:
-            self.socket = context.wrap_socket(self.socket, server_hostname=name or address, session=session)
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self, program, context):
+        self.program, self.context = program, context
+
+    def connect(self, **options):
+        return self.program.connect(tls=self.context, **options)
+
+    def query(self, *texts):
+        with self.connect() as connection:
+            for text in texts:
+                connection.query(text)
+
+    def rows(self, text):
+        with self.connect() as connection:
+            return connection.rows(text)
+
+
+class Resuming:
+    """A context that offers one session with every connection."""
+
+    def __init__(self, context, session):
+        self.context, self.session = context, session
+
+    def wrap_socket(self, plain, **options):
+        return self.context.wrap_socket(plain, session=self.session, **options)
+
+
+def secure(cluster, authority, *names, requires=None, issued=None):
+    """Has a cluster that is not started yet serve TLS, with a certificate for its address unless names say otherwise."""
+    pair = issued or authority.issue(f"node-{cluster.name}", *(names or [cluster.address]))
+    cluster.options += ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key)]
+    if requires is not None:
+        cluster.options += ["--tls-ca", str(requires.ca), "--tls-require-client-auth"]
+    return cluster
