@@ -15,7 +15,7 @@ from support.programs import Lab  # noqa: E402
 
 import table  # noqa: E402
 
-SIMULATED = {"proxy": (3, 4), "cqlsim": (3, 4, 5)}
+SIMULATED = {"proxy": (3, 4, 5), "cqlsim": (3, 4, 5)}
 REAL = {"cassandra-3.11": (3, 4), "cassandra-5.0": (3, 4, 5), "proxy-3.11-5.0": (3, 4), "proxy-5.0-5.0": (3, 4, 5)}
 # What the simulator leaves out (its README): serial consistency is taken as it comes, nothing is worth a warning. It ends a
 # connection after a body it cannot read, where Cassandra and the proxy go on.
