@@ -9,8 +9,9 @@
 
 #include "common/clock.h"
 #include "dataplane/framing.h"
-#include "dataplane/preparation.h"
 #include "dataplane/functions_use.h"
+#include "dataplane/paging.h"
+#include "dataplane/preparation.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
@@ -269,6 +270,9 @@ static void deliver(struct session *session, const struct request *request, enum
         remember_keyspace(session, header, body);
         shadow_follow_keyspace(session);
     }
+    if (paging_may_go_on(request, header, frame + CQL_HEADER_BYTES, length - CQL_HEADER_BYTES) &&
+        paging_pass_on(session, request, cluster, frame, length))
+        return;
     pass_on(session, request->client_stream, frame, length);
 }
 
@@ -394,12 +398,39 @@ static void on_frame(struct upstream *upstream, struct request *request, struct 
 
 /* ---- large frames ---- */
 
-enum large_step { LARGE_PAUSED, LARGE_FLOWS, LARGE_WANTED_WHOLE };
+enum large_step { LARGE_PAUSED, LARGE_INCOMPLETE, LARGE_FLOWS, LARGE_WANTED_WHOLE };
 
-static enum large_step begin_large(struct upstream *upstream, struct request *request,
-                                   struct cql_header header, const uint8_t *frame)
+/* The client's answer begins to flow. */
+static enum large_step begin_forward(struct upstream *upstream, struct request *request,
+                                     const uint8_t *frame, size_t length, size_t *used)
 {
     struct session *session = upstream->session;
+    uint8_t bytes[CQL_HEADER_BYTES];
+    enum paging_large paging =
+        paging_begin_large(session, request, upstream->cluster, frame, length, used);
+    if (paging == PAGING_LARGE_MORE)
+        return LARGE_INCOMPLETE;
+    if (paging == PAGING_LARGE_WHOLE)
+        return LARGE_WANTED_WHOLE;
+    if (session->state == SESSION_DOOMED)
+        return LARGE_PAUSED;
+    session->lock = upstream;
+    list_remove(&request->deadline); /* upstream_survey watches a flowing answer */
+    upstream->frame = UPSTREAM_FRAME_FORWARD;
+    if (paging == PAGING_LARGE_BEGUN) {
+        upstream->frame_left -= (uint32_t)(*used - CQL_HEADER_BYTES);
+        return LARGE_FLOWS;
+    }
+    memcpy(bytes, frame, sizeof bytes);
+    cql_store_u16(bytes + 2, (uint16_t)request->client_stream);
+    return session_forward(session, bytes, sizeof bytes) ? LARGE_FLOWS : LARGE_PAUSED;
+}
+
+/* length bytes of the frame are there; *used: how many of them are done with when it flows. */
+static enum large_step begin_large(struct upstream *upstream, struct request *request,
+                                   struct cql_header header, const uint8_t *frame, size_t length,
+                                   size_t *used)
+{
     upstream->frame_request = request;
     upstream->frame_left = header.body_length;
     if (!is_swallowed(request)) {
@@ -416,13 +447,7 @@ static enum large_step begin_large(struct upstream *upstream, struct request *re
         }
         if (verdict ==
             (upstream->cluster == CLUSTER_ORIGIN ? MERGE_ANSWER_ORIGIN : MERGE_ANSWER_TARGET)) {
-            uint8_t bytes[CQL_HEADER_BYTES];
-            memcpy(bytes, frame, sizeof bytes);
-            cql_store_u16(bytes + 2, (uint16_t)request->client_stream);
-            session->lock = upstream;
-            list_remove(&request->deadline); /* upstream_survey watches a flowing answer */
-            upstream->frame = UPSTREAM_FRAME_FORWARD;
-            return session_forward(session, bytes, sizeof bytes) ? LARGE_FLOWS : LARGE_PAUSED;
+            return begin_forward(upstream, request, frame, length, used);
         }
     }
     upstream->frame = UPSTREAM_FRAME_SKIP;
@@ -515,7 +540,8 @@ size_t answer_on_input(struct upstream *upstream, const uint8_t *data, size_t le
         }
         if (total <= STREAM_WHOLE_FRAME)
             break;
-        enum large_step step = begin_large(upstream, request, header, frame);
+        size_t used = CQL_HEADER_BYTES;
+        enum large_step step = begin_large(upstream, request, header, frame, left, &used);
         if (step == LARGE_WANTED_WHOLE && total > INSPECTED_ANSWER_MAX) {
             upstream_lose(upstream, "sent an answer too large to inspect");
             break;
@@ -524,7 +550,7 @@ size_t answer_on_input(struct upstream *upstream, const uint8_t *data, size_t le
             *need = total;
         if (step != LARGE_FLOWS)
             break;
-        done += CQL_HEADER_BYTES;
+        done += used;
     }
     return done;
 }

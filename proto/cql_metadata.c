@@ -127,10 +127,11 @@ bool cql_metadata_columns(struct cql_span metadata, struct dynbuf *columns)
 enum cql_paging cql_find_paging(struct cql_header header, const uint8_t *body, size_t length,
                                 uint32_t *offset, uint32_t *state_length)
 {
-    enum cql_paging more = length < header.body_length ? CQL_PAGING_MORE : CQL_PAGING_NONE;
+    size_t announced = header.body_length;
+    enum cql_paging more = length < announced ? CQL_PAGING_MORE : CQL_PAGING_NONE;
     if (header.opcode != CQL_OPCODE_RESULT)
         return CQL_PAGING_NONE;
-    if (length < header.body_length)
+    if (length < announced)
         header.body_length = (uint32_t)length;
     struct cql_cursor cursor = cql_open_response(header, body);
     int32_t kind = cql_read_i32(&cursor);
@@ -149,5 +150,6 @@ enum cql_paging cql_find_paging(struct cql_header header, const uint8_t *body, s
     if (cursor.failed)
         return more;
     *state_length = (uint32_t)bytes;
-    return bytes > 0 ? CQL_PAGING_FOUND : CQL_PAGING_NONE;
+    return bytes > 0 && (size_t)bytes <= announced - *offset - 4 ? CQL_PAGING_FOUND
+                                                                 : CQL_PAGING_NONE;
 }
