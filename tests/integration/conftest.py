@@ -66,14 +66,7 @@ def keyspace(world):
 @pytest.fixture
 def named_pair(lab):
     """origin, target: row 1 of ks.kv names its cluster, so that a read shows who answered it."""
-    clusters = lab.pair()
-    for cluster in clusters:
-        cluster.query(
-            "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
-            "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
-            f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')",
-        )
-    return clusters
+    return lab.named_pair()
 
 
 @pytest.fixture

@@ -179,3 +179,25 @@ def test_the_share_is_kept(lab, named_pair, percent, low, high):
             for _ in range(200):
                 reads_from(client, "ks")
         assert low <= delta[SENT] <= high
+
+
+@pytest.mark.parametrize("options", [{"version": 5}, {"version": 5, "compression": "lz4"}, {"version": 4, "compression": "lz4"},
+                                     {"version": 3, "compression": "snappy"}])  # fmt: skip
+def test_copies_in_every_dialect(lab, options):
+    clusters = lab.named_pair(options=["--release-version", "5.0.6"])
+    proxy = lab.proxy(*clusters, SHADOW_READ_PERCENT="100").start()
+    with proxy.connect(**options) as client:
+        open_shadow(client, proxy)
+        client.query("USE ks")
+        prepared = client.prepare("SELECT v FROM kv WHERE k = ?")
+        clusters[1].tell("unprepare")
+        failed = f'zdm_async_requests_failed_total{{error="unprepared",node="{clusters[1].node}"}}'
+        answered = f'zdm_async_request_duration_seconds_count{{node="{clusters[1].node}",type="reads"}}'
+        assert client.execute(prepared, [wire.int_value(1)]).rows == [[b"origin"]]
+        wait_until(lambda: proxy.metric(failed) == 1, "the copy was refused")
+        before = proxy.metric(answered), reads(clusters[1])
+        for _ in range(10):
+            assert client.execute(prepared, [wire.int_value(1)]).rows == [[b"origin"]]
+        wait_until(lambda: proxy.metric(answered) == before[0] + 10, "every copy was answered")
+        assert reads(clusters[1]) - before[1] >= 8, "the statement is known again"
+        assert proxy.metric(failed) <= 3

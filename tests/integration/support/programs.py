@@ -422,6 +422,17 @@ class Lab:
         """Two running clusters."""
         return self.cluster("origin", **options).start(), self.cluster("target", **options).start()
 
+    def named_pair(self, **options):
+        """Two running clusters; row 1 of ks.kv names its cluster."""
+        clusters = self.pair(**options)
+        for cluster in clusters:
+            cluster.query(
+                "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+                "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
+                f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')",
+            )
+        return clusters
+
     def close(self):
         """Stops everything, the last started first; complains about what ended by itself or would not stop."""
         complaints = []
