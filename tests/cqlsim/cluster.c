@@ -61,3 +61,8 @@ int64_t cluster_token(const struct cluster *cluster, const struct node *node, si
     uint64_t slot = (uint64_t)i * nodes + rank;
     return (int64_t)((UINT64_C(1) << 63) + slot * (UINT64_MAX / slots));
 }
+
+const char *cluster_cql_version(const struct cluster *cluster)
+{
+    return cluster->release_major >= 5 ? "3.4.7" : cluster->release_major == 4 ? "3.4.6" : "3.4.4";
+}

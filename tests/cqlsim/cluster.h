@@ -37,3 +37,5 @@ struct node *cluster_add_node(struct cluster *cluster, const char *address, cons
                               const char *rack, const char *datacenter, bool served);
 /* Token number i of a node, evenly spread over the ring of the nodes that are there. */
 int64_t cluster_token(const struct cluster *cluster, const struct node *node, size_t i);
+/* The version of the language that goes with the release. */
+const char *cluster_cql_version(const struct cluster *cluster);

@@ -494,6 +494,10 @@ bool execute_batch(struct execution *execution, const struct statement *statemen
             return false;
         if (value.length == 8)
             execution->timestamp = wire_load_i64(value.data);
+        for (size_t i = 0; i < statement->child_count; i++)
+            if (statement->children[i]->timestamp != NULL)
+                return INVALID(execution->failure, "Timestamp must be set either on BATCH or "
+                                                   "individual statements");
     }
     struct dynbuf *out = execution->out;
     size_t start = out->length;

@@ -24,20 +24,29 @@ static bool speaks(const struct server *server, unsigned version)
     return false;
 }
 
+/* As Cassandra does: on stream 0, in the version that was tried if it is an unfinished one, else in
+ * the highest that is not beyond 5, finished or not. */
 static void refuse_version(struct connection *connection, const struct wire_header *header)
 {
     const struct server *server = connection->server;
+    unsigned highest = server->versions[server->version_count - 1];
     struct dynbuf text;
     dynbuf_init(&text, 256);
-    dynbuf_printf(&text, "Invalid or unsupported protocol version (%u); supported versions are (",
-                  header->version & 0x7FU);
-    for (size_t i = 0; i < server->version_count; i++)
-        dynbuf_printf(&text, "%s%s", i > 0 ? ", " : "", wire_version_name(server->versions[i]));
-    dynbuf_append_text(&text, ")");
-    /* Stream ids were one byte before version 3, and an answer is not for us. */
-    bool has_stream = header->version >= 3 && header->version < 0x80;
-    request_protocol_error(connection, (uint8_t)server->versions[server->version_count - 1],
-                           has_stream ? header->stream : 0, dynbuf_text(&text));
+    if (server->beta != 0 && header->version == server->beta) {
+        dynbuf_printf(&text, "Beta version of the protocol used (%s), but USE_BETA flag is unset",
+                      wire_beta_name(server->beta));
+    } else {
+        dynbuf_printf(&text,
+                      "Invalid or unsupported protocol version (%u); supported versions are (",
+                      header->version & 0x7FU);
+        for (size_t i = 0; i < server->version_count; i++)
+            dynbuf_printf(&text, "%s%s", i > 0 ? ", " : "", wire_version_name(server->versions[i]));
+        dynbuf_printf(&text, "%s%s)", server->beta != 0 ? ", " : "",
+                      server->beta != 0 ? wire_beta_name(server->beta) : "");
+    }
+    if (server->beta != 0 && (header->version == server->beta || server->beta <= 5))
+        highest = server->beta;
+    request_protocol_error(connection, (uint8_t)highest, 0, dynbuf_text(&text));
     dynbuf_fini(&text);
 }
 

@@ -1,7 +1,5 @@
 /* Native functions: which a release has, which of several of one name is meant, what they give.
  * Owned by the main thread. */
-#include <strings.h>
-
 #include "execution.h"
 #include "wire.h"
 
@@ -173,7 +171,7 @@ static bool may_be(const struct term *term, enum type_id type)
 
 static const char *signature(struct execution *execution, const struct function *function)
 {
-    return arena_printf(execution->arena, "%s : (%s) -> %s", function->name,
+    return arena_printf(execution->arena, "system.%s : (%s) -> %s", function->name,
                         type_text(execution->arena, type_native(function->argument)),
                         type_text(execution->arena, type_native(function->result)));
 }
@@ -214,20 +212,18 @@ static const struct function *find(struct execution *execution, const struct ter
     unsigned release = execution->engine->cluster.release_major;
     size_t count = 0;
     for (size_t i = 0; i < ARRAY_COUNT(functions); i++)
-        if (strcasecmp(functions[i].name, name) == 0 && release >= functions[i].since &&
+        if (strcmp(functions[i].name, name) == 0 && release >= functions[i].since &&
             release <= functions[i].until && count < MAX_MATCHING)
             named[count++] = &functions[i];
     if (count == 0) {
-        if (release >= 4)
-            INVALID(execution->failure, "Unknown function %.60s called", name);
-        else
-            INVALID(execution->failure, "Unknown function '%.60s'", name);
+        INVALID(execution->failure, "Unknown function %.60s called", name);
         return NULL;
     }
     size_t wanted = named[0]->argument != NO_ARGUMENT;
     if (term->count != wanted) {
         INVALID(execution->failure,
-                "Invalid number of arguments in call to function %s: %zu required but %zu provided",
+                "Invalid number of arguments in call to function system.%s: %zu required but %zu "
+                "provided",
                 named[0]->name, wanted, term->count);
         return NULL;
     }

@@ -310,6 +310,7 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         static const unsigned versions[] = {3, 4, 5};
         server->version_count = cluster->release_major >= 4 ? 3 : 2;
         memcpy(server->versions, versions, server->version_count * sizeof *versions);
+        server->beta = versions[server->version_count - 1] + 1;
     }
     log_init("cqlsim", level);
     return -1;

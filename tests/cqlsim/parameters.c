@@ -73,8 +73,8 @@ static bool read_timestamp(struct request *request)
     request->last->timestamp = execution->timestamp;
     return request->reader.failed || execution->timestamp != INT64_MIN ||
            failure_set(&request->failure, CQL_PROTOCOL_ERROR,
-                       "Out of bound timestamp, must be in [%lld, %lld]", (long long)INT64_MIN + 1,
-                       (long long)INT64_MAX);
+                       "Out of bound timestamp, must be in [%lld, %lld] (got %lld)",
+                       (long long)INT64_MIN + 1, (long long)INT64_MAX, (long long)INT64_MIN);
 }
 
 /* What is at the end of QUERY, EXECUTE and BATCH alike. */

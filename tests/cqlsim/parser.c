@@ -194,10 +194,26 @@ static bool parse_literal(struct parser *parser, struct term *term, bool negativ
     return parser_advance(parser);
 }
 
+/* [keyspace.]name(arguments) */
+static bool parse_call(struct parser *parser, struct term *term)
+{
+    struct token next;
+    if (!parser_peek(parser, &next))
+        return false;
+    if (next.kind != TOKEN_SYMBOL || (next.symbol[0] != '(' && next.symbol[0] != '.'))
+        return parser_fail(parser);
+    const char *keyspace = NULL;
+    const char *name = NULL;
+    term->kind = TERM_CALL;
+    if (!parser_qualified(parser, &keyspace, &name))
+        return false;
+    term->text = bytes_text(name);
+    return parser_expect_symbol(parser, "(") && parse_items(parser, term, ")");
+}
+
 static bool parse_word_term(struct parser *parser, struct term *term)
 {
     const char *word = (const char *)parser->token.text.data;
-    struct token next;
     if (strcmp(word, "null") == 0) {
         term->kind = TERM_NULL;
         return parser_advance(parser);
@@ -214,17 +230,7 @@ static bool parse_word_term(struct parser *parser, struct term *term)
         term->text = parser->token.text;
         return parser_advance(parser);
     }
-    if (!parser_peek(parser, &next))
-        return false;
-    if (next.kind != TOKEN_SYMBOL || (next.symbol[0] != '(' && next.symbol[0] != '.'))
-        return parser_fail(parser);
-    const char *keyspace = NULL;
-    const char *name = NULL;
-    term->kind = TERM_CALL;
-    if (!parser_qualified(parser, &keyspace, &name))
-        return false;
-    term->text = bytes_text(name);
-    return parser_expect_symbol(parser, "(") && parse_items(parser, term, ")");
+    return parse_call(parser, term);
 }
 
 /* Is the "(" here that of a cast: followed by a type and ")"? A type is a name that is no call. */
@@ -274,6 +280,8 @@ static bool parse_term_inner(struct parser *parser, struct term **result)
         return parse_literal(parser, term, false);
     case TOKEN_NAME:
         return parse_word_term(parser, term);
+    case TOKEN_QUOTED:
+        return parse_call(parser, term);
     case TOKEN_SYMBOL:
         break;
     default:

@@ -82,6 +82,7 @@ struct server {
     size_t user_count;
     unsigned versions[SERVER_MAX_VERSIONS]; /* spoken, rising */
     size_t version_count;
+    unsigned beta; /* listed, but refused; 0: none */
     bool compresses[COMPRESSION_LIMIT];
     size_t segment_limit;   /* payload of the segments we write */
     bool segment_alone;     /* one envelope a segment, even if more would fit */

@@ -9,7 +9,7 @@ bool startup_options(struct request *request)
     wire_put_u16(out, 3);
     wire_put_string(out, "CQL_VERSION");
     wire_put_u16(out, 1);
-    wire_put_string(out, server->engine.cluster.release_major >= 4 ? "3.4.6" : "3.4.4");
+    wire_put_string(out, cluster_cql_version(&server->engine.cluster));
     wire_put_string(out, "COMPRESSION");
     wire_put_u16(out, (uint16_t)(server->compresses[COMPRESSION_SNAPPY] +
                                  server->compresses[COMPRESSION_LZ4]));
@@ -18,9 +18,11 @@ bool startup_options(struct request *request)
     if (server->compresses[COMPRESSION_LZ4])
         wire_put_string(out, compression_name(COMPRESSION_LZ4));
     wire_put_string(out, "PROTOCOL_VERSIONS");
-    wire_put_u16(out, (uint16_t)server->version_count);
+    wire_put_u16(out, (uint16_t)(server->version_count + (server->beta != 0)));
     for (size_t i = 0; i < server->version_count; i++)
         wire_put_string(out, wire_version_name(server->versions[i]));
+    if (server->beta != 0)
+        wire_put_string(out, wire_beta_name(server->beta));
     return true;
 }
 

@@ -35,8 +35,8 @@ static bool order_values(struct request *request, const struct statement *statem
             at++;
         if (at == request->value_count)
             return INVALID(&request->failure,
-                           "Invalid amount of bind variables: %.60s is not given",
-                           dry.markers[i].name);
+                           "there were %zu markers(?) in CQL but %zu bound variables",
+                           statement->marker_count, request->value_count);
         ordered[i] = request->values[at];
     }
     execution->values = ordered;

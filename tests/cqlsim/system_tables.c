@@ -228,7 +228,7 @@ static void make_local(struct table *table, struct engine *engine, const struct 
     fill_set(&fill, "broadcast_address", bytes_of(node->ip, node->ip_length));
     fill_set(&fill, "listen_address", bytes_of(node->ip, node->ip_length));
     fill_text(&fill, "cluster_name", engine->cluster.name);
-    fill_text(&fill, "cql_version", engine->cluster.release_major >= 4 ? "3.4.6" : "3.4.4");
+    fill_text(&fill, "cql_version", cluster_cql_version(&engine->cluster));
     fill_int(&fill, "gossip_generation", 1700000000);
     fill_text(&fill, "native_protocol_version", engine->cluster.release_major >= 4 ? "5" : "4");
     fill_text(&fill, "partitioner", "org.apache.cassandra.dht.Murmur3Partitioner");

@@ -52,21 +52,25 @@ static bool evaluate_call(struct execution *execution, const struct term *term,
     if (!ok || type_accepts(type, result))
         return ok;
     return INVALID(execution->failure,
-                   "Type error: cannot assign result of function %.60s (type %s) to %s (type %s)",
+                   "Type error: cannot assign result of function system.%.60s (type %s) to %s "
+                   "(type %s)",
                    (const char *)term->text.data, type_text(execution->arena, result), name,
                    type_text(execution->arena, type));
 }
 
-/* (type) term */
+/* (type) term; a marker there is called what it would be without the cast. */
 static bool evaluate_cast(struct execution *execution, const struct term *term,
                           const struct cql_type *type, const char *name, struct bytes *value)
 {
-    const char *to = type_text(execution->arena, term->type);
+    const struct term *item = term->items[0];
     if (!type_accepts(type, term->type))
-        return INVALID(execution->failure, "Cannot assign value (%s) of type %s to %s of type %s",
-                       to, to, name, type_text(execution->arena, type));
-    const char *spelled = arena_printf(execution->arena, "(%s)?", to);
-    return term_evaluate(execution, term->items[0], term->type, spelled, value);
+        return INVALID(execution->failure, "Cannot assign value (%s)%s to %s of type %s",
+                       type_text(execution->arena, term->type),
+                       item->kind == TERM_LITERAL  ? (const char *)item->text.data
+                       : item->kind == TERM_MARKER ? "?"
+                                                   : "..",
+                       name, type_text(execution->arena, type));
+    return term_evaluate(execution, item, term->type, name, value);
 }
 
 static bool evaluate_marker(struct execution *execution, const struct term *term,

@@ -56,6 +56,11 @@ const char *wire_version_name(unsigned version)
     }
 }
 
+const char *wire_beta_name(unsigned version)
+{
+    return version == 5 ? "5/v5-beta" : version == 6 ? "6/v6-beta" : NULL;
+}
+
 void wire_header_read(const uint8_t *data, struct wire_header *header)
 {
     header->version = data[0];

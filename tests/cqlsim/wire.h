@@ -68,6 +68,8 @@ unsigned wire_opcode_parse(const char *name);
 
 /* As SUPPORTED and refusals spell it: "4/v4". NULL for a version there is not. */
 const char *wire_version_name(unsigned version);
+/* The same for a version that is not finished: "5/v5-beta". */
+const char *wire_beta_name(unsigned version);
 
 struct wire_header {
     uint8_t version; /* with the direction bit */

@@ -42,6 +42,8 @@ def table(client):
 FUNCTIONS = [  # column, term, first release, last release
     ("tu", "now()", 3, 9),
     ("tu", "NOW()", 3, 9),
+    ("tu", '"now"()', 3, 9),
+    ("tu", "system.now()", 3, 9),
     ("u", "uuid()", 3, 9),
     ("u", "now()", 3, 9),
     ("ts", "toTimestamp(now())", 3, 9),
@@ -77,10 +79,7 @@ def test_functions_by_release(sim, client, table, column, term, first, last):
     else:
         code, message, _ = client.query_error(text)
         name = term.lower().removeprefix("totimestamp(").split("(")[0] if "current" in term else term.split("(")[0].lower()
-        assert (code, message) == (
-            wire.INVALID,
-            f"Unknown function {name} called" if sim.release >= 4 else f"Unknown function '{name}'",
-        )
+        assert (code, message) == (wire.INVALID, f"Unknown function {name} called")
 
 
 def test_each_call_gives_its_own_value_and_the_time_is_now(sim, client, table):
@@ -96,7 +95,7 @@ def test_each_call_gives_its_own_value_and_the_time_is_now(sim, client, table):
 
 def test_casts(client, sim, table):
     insert = client.prepared(f"INSERT INTO {table} (id, tu, ts, n) VALUES (?, (timeuuid)?, toTimestamp((timeuuid)?), (bigint)7)")
-    assert insert.bound == [("id", 9), ("(timeuuid)?", 15), ("(timeuuid)?", 15)]
+    assert insert.bound == [("id", 9), ("tu", 15), ("arg0(system.totimestamp)", 15)]
     moment = uuid.UUID("2b4d1a00-a8c1-11ee-8000-000000000000")
     client.execute(insert.prepared_id, (wire.int_value(1), moment.bytes, moment.bytes))
     row = sim.dump(table)[0]
@@ -106,7 +105,7 @@ def test_casts(client, sim, table):
     client.query(f"UPDATE {table} SET u = (uuid)now(), tu = (timeuuid)now(), n = (bigint)(bigint)8 WHERE id = (int)1")
     assert sim.dump(table)[0]["n"] == 8
     code, message, _ = client.query_error(f"INSERT INTO {table} (id, tu) VALUES (1, (int)5)")
-    assert code == wire.INVALID and message.startswith("Cannot assign value (int) of type int to tu of type timeuuid")
+    assert code == wire.INVALID and message == "Cannot assign value (int)5 to tu of type timeuuid"
 
 
 def test_a_bare_marker_does_not_say_which_function_is_meant(client, table):
@@ -119,7 +118,7 @@ def test_a_bare_marker_does_not_say_which_function_is_meant(client, table):
 def test_types_are_checked(client, table):
     code, message, _ = client.query_error(f"INSERT INTO {table} (id, n) VALUES (1, now())")
     assert code == wire.INVALID
-    assert message == "Type error: cannot assign result of function now (type timeuuid) to n (type bigint)"
+    assert message == "Type error: cannot assign result of function system.now (type timeuuid) to n (type bigint)"
     code, message, _ = client.query_error(f"INSERT INTO {table} (id, ts) VALUES (1, toTimestamp(uuid()))")
     assert code == wire.INVALID and "none of its type signatures match" in message
 
@@ -135,7 +134,7 @@ def test_values_by_name(client, sim, table):
     assert sim.dump(table, "writetime")[0]["writetime(n)"] == 512
     del named["n"]
     code, message, _ = client.error("EXECUTE", wire.execute_body(update.prepared_id, named))
-    assert (code, message) == (wire.INVALID, "Invalid amount of bind variables: n is not given")
+    assert (code, message) == (wire.INVALID, "there were 4 markers(?) in CQL but 3 bound variables")
 
 
 def test_write_timestamps(client, sim, table):

@@ -71,15 +71,16 @@ def test_a_driver_at_its_defaults_takes_v5(sim):
 @pytest.mark.parametrize(
     "options, spoken",
     [
-        (["--release-version", "3.11.19"], ["3/v3", "4/v4"]),
-        (["--release-version", "4.0.11"], ["3/v3", "4/v4", "5/v5"]),
+        (["--release-version", "3.11.19"], ["3/v3", "4/v4", "5/v5-beta"]),
+        (["--release-version", "4.0.11"], ["3/v3", "4/v4", "5/v5", "6/v6-beta"]),
         (["--versions", "4"], ["4/v4"]),
         (["--versions", "5,3"], ["3/v3", "5/v5"]),
         (["--versions", "3,4,dse1,dse2"], ["3/v3", "4/v4", "65/dse-v1", "66/dse-v2"]),
     ],
 )
 def test_versions_are_offered_and_others_refused(tmp_path, options, spoken):
-    numbers = [int(name.split("/")[0]) for name in spoken]
+    known = [int(name.split("/")[0]) for name in spoken]
+    numbers = [number for number, name in zip(known, spoken) if not name.endswith("-beta")]
     with running(tmp_path, *options, listen=(SECOND,)):
         for version in (1, 2, 3, 4, 5, 6, 65, 66):
             with wire.Connection(SECOND, PORT, version=version) as client:
@@ -92,10 +93,13 @@ def test_versions_are_offered_and_others_refused(tmp_path, options, spoken):
                     assert supported["COMPRESSION"] == ["snappy", "lz4"]
                     continue
                 code, message, _ = wire.parse_error(frame.body)
-                assert (frame.version, code) == (max(numbers), wire.PROTOCOL_ERROR)
-                assert message == (
-                    f"Invalid or unsupported protocol version ({version}); supported versions are ({', '.join(spoken)})"
-                )
+                assert (frame.stream, code) == (0, wire.PROTOCOL_ERROR)
+                assert frame.version == (6 if version == max(known) == 6 else min(max(known), 5 if 5 in known else 66))
+                if version in known:
+                    assert message == f"Beta version of the protocol used ({version}/v{version}-beta), but USE_BETA flag is unset"
+                else:
+                    listed = ", ".join(spoken)
+                    assert message == f"Invalid or unsupported protocol version ({version}); supported versions are ({listed})"
                 assert client.is_closed(5)
 
 
