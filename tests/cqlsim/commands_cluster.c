@@ -129,7 +129,8 @@ void command_node(struct server *server, struct words *words, struct dynbuf *out
     const char *what = command_word(words);
     const char *address = command_word(words);
     if (what == NULL || address == NULL) {
-        dynbuf_append_text(out, "error node takes add, remove, leave, down or up, and an address\n");
+        dynbuf_append_text(out,
+                           "error node takes add, remove, leave, down or up, and an address\n");
         return;
     }
     if (strcasecmp(what, "add") == 0) {

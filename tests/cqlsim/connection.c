@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "framing.h"
+#include "paging.h"
 
 #define READ_BYTES 65536
 
@@ -58,6 +59,8 @@ void connection_free(struct connection *connection)
     struct list *node;
     while ((node = list_first(&connection->deferred)) != NULL)
         deferred_free(CONTAINER_OF(node, struct deferred, node));
+    while ((node = list_first(&connection->pagers)) != NULL)
+        paging_end(CONTAINER_OF(node, struct pager, node));
     list_remove(&connection->node);
     list_remove(&connection->dirty);
     list_remove(&connection->doomed);
@@ -143,6 +146,7 @@ void connection_open(struct server *server, const struct node *node, int fd)
     list_init(&connection->dirty);
     list_init(&connection->doomed);
     list_init(&connection->deferred);
+    list_init(&connection->pagers);
     dynbuf_init(&connection->in, (size_t)WIRE_MAX_BODY + WIRE_HEADER_BYTES + 2 * READ_BYTES);
     dynbuf_init(&connection->envelopes, (size_t)WIRE_MAX_BODY + 2 * SEGMENT_MAX_PAYLOAD);
     dynbuf_init(&connection->out, (size_t)WIRE_MAX_BODY * 2 + CONNECTION_HIGH_WATER);

@@ -354,7 +354,9 @@ static bool give_row(struct selection *selection, const struct partition *partit
         selection->limit--;
     if (selection->limit == 0 || selection->rows.failed)
         return false;
-    if (selection->page_size > 0 && selection->row_count >= selection->page_size) {
+    size_t size =
+        selection->execution->page_in_bytes ? selection->rows.length : (size_t)selection->row_count;
+    if (selection->page_size > 0 && size >= (size_t)selection->page_size) {
         remember_page(selection, partition, row, *in_partition);
         return false;
     }

@@ -48,6 +48,9 @@ struct execution {
     size_t value_count;
     int32_t page_size; /* <= 0: everything */
     struct bytes paging_state;
+    bool page_in_bytes; /* DSE: page_size is */
+    int32_t page;       /* DSE: number of this page of continuous paging; 0: it is not */
+    bool last_page;     /* .. and no other may follow */
     bool skip_metadata;
     struct bytes
         metadata_id;   /* of the result metadata the client knows; null: nothing to compare */
@@ -60,8 +63,9 @@ struct execution {
     const struct table *table;  /* the one the statement is about; NULL: none */
     int32_t *partition_markers; /* per partition column the marker that gives it, else -1 */
 
-    uint8_t result_id[16]; /* PREPARE: of the result metadata */
-    struct dynbuf *out;    /* RESULT body */
+    uint8_t result_id[16];  /* PREPARE: of the result metadata */
+    struct dynbuf *out;     /* RESULT body */
+    struct bytes next_page; /* paging state of the rows that were put out; null: no more */
     enum outcome outcome;
     struct schema_change change;
     const char *use;

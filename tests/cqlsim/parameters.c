@@ -11,6 +11,8 @@
 #define PARAM_NAMES         0x40U
 #define PARAM_KEYSPACE      0x80U
 #define PARAM_NOW           0x100U
+#define PARAM_PAGE_IN_BYTES 0x40000000U /* DSE */
+#define PARAM_CONTINUOUS    0x80000000U /* DSE */
 #define HIGHEST_CONSISTENCY 0x0A
 
 bool parameters_values(struct request *request, bool named, struct bytes **values,
@@ -52,6 +54,7 @@ void parameters_start(struct request *request)
                                             .keyspace = request->keyspace,
                                             .version = request->header.version,
                                             .paging_state = bytes_null(),
+                                            .next_page = bytes_null(),
                                             .metadata_id = bytes_null(),
                                             .timestamp = timestamp,
                                             .now = timestamp / 1000000,
@@ -102,6 +105,27 @@ static bool read_common(struct request *request, uint32_t flags)
     return true;
 }
 
+static void read_continuous(struct request *request, uint32_t flags)
+{
+    struct wire_reader *reader = &request->reader;
+    struct execution *execution = &request->execution;
+    struct continuous *continuous = &request->continuous;
+    execution->page_in_bytes = (flags & PARAM_PAGE_IN_BYTES) != 0;
+    if ((flags & PARAM_CONTINUOUS) == 0)
+        return;
+    continuous->wanted = true;
+    continuous->most_pages = wire_i32(reader);
+    continuous->per_second = wire_i32(reader);
+    if (request->header.version == WIRE_DSE2)
+        continuous->pages_ahead = wire_i32(reader);
+    execution->page = 1;
+    if (request->pager != NULL) {
+        execution->page = request->pager->page;
+        execution->paging_state = request->pager->state;
+    }
+    execution->last_page = paging_is_last(continuous, execution->page);
+}
+
 /* native_protocol_v4.spec §4.1.4, v5.spec §4.1.4. */
 bool parameters_read(struct request *request)
 {
@@ -122,6 +146,8 @@ bool parameters_read(struct request *request)
     last_request_page(request->last, execution->page_size, execution->paging_state);
     if (!read_common(request, flags))
         return false;
+    if (wire_is_dse(request->header.version))
+        read_continuous(request, flags);
     return !reader->failed || request_malformed(request, "the query parameters are cut short");
 }
 

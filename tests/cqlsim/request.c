@@ -199,7 +199,8 @@ static bool expected(struct request *request)
         return request_malformed(request, "unknown opcode");
     bool is_request = opcode == OP_STARTUP || opcode == OP_OPTIONS || opcode == OP_QUERY ||
                       opcode == OP_PREPARE || opcode == OP_EXECUTE || opcode == OP_REGISTER ||
-                      opcode == OP_BATCH || opcode == OP_AUTH_RESPONSE;
+                      opcode == OP_BATCH || opcode == OP_AUTH_RESPONSE ||
+                      (opcode == OP_REVISE_REQUEST && wire_is_dse(request->header.version));
     if (!is_request)
         return request_malformed(request, "the opcode is not one of a request");
     if (state == STATE_NEW && opcode != OP_STARTUP && opcode != OP_OPTIONS)
@@ -273,6 +274,8 @@ static bool dispatch(struct request *request, bool *done)
         return startup_startup(request);
     case OP_AUTH_RESPONSE:
         return startup_auth(request);
+    case OP_REVISE_REQUEST:
+        return paging_revise(request);
     default:
         return startup_register(request);
     }
@@ -306,20 +309,20 @@ static void remember(struct request *request)
                                              : (request->header.flags & WIRE_FLAG_COMPRESSED) != 0;
 }
 
-void request_handle(struct connection *connection, const struct wire_header *header,
-                    const uint8_t *body)
+static void handle(struct connection *connection, const struct wire_header *header,
+                   const uint8_t *body, struct pager *pager)
 {
     struct server *server = connection->server;
-    struct request request = {
-        .connection = connection, .server = server, .header = *header, .payload = bytes_null()};
+    struct request request = {.connection = connection,
+                              .server = server,
+                              .header = *header,
+                              .payload = bytes_null(),
+                              .pager = pager};
     request.reader = (struct wire_reader){body, body + header->length, false};
     request.start = connection->out.length;
     request.keyspace = connection->keyspace[0] == '\0' ? NULL : connection->keyspace;
     request.last = last_request_start(&server->last_requests, header->opcode);
     remember(&request);
-    if (header->opcode < OP_LIMIT)
-        server->by_opcode[header->opcode]++;
-    server->by_version[header->version]++;
     bool done = false;
     bool ok = check_frame(&request) && dispatch(&request, &done);
     if (ok && connection->out.failed)
@@ -336,5 +339,24 @@ void request_handle(struct connection *connection, const struct wire_header *hea
     connection->switches = false;
     if (ok && request.execution.outcome == OUTCOME_SCHEMA_CHANGE)
         server_schema_event(server, &request.execution.change);
+    if (ok)
+        paging_continue(&request, body);
+    else if (pager != NULL)
+        paging_end(pager);
     arena_reset(&server->scratch);
+}
+
+void request_handle(struct connection *connection, const struct wire_header *header,
+                    const uint8_t *body)
+{
+    struct server *server = connection->server;
+    if (header->opcode < OP_LIMIT)
+        server->by_opcode[header->opcode]++;
+    server->by_version[header->version]++;
+    handle(connection, header, body, NULL);
+}
+
+void request_next_page(struct pager *pager)
+{
+    handle(pager->connection, &pager->header, pager->body, pager);
 }

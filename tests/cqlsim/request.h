@@ -1,6 +1,7 @@
 /* One request on its way to its answer: what the files that handle requests share. */
 #pragma once
 
+#include "paging.h"
 #include "parser.h"
 #include "server.h"
 
@@ -17,9 +18,11 @@ struct request {
     const char *keyspace; /* this request's, else the session's; may be NULL */
     struct execution execution;
     struct fault_subject subject;
-    struct bytes payload;      /* the custom payload as it came; null without one */
-    struct fault warning;      /* with the answer when it has a text */
-    bool echoes;               /* answers with the custom payload that came */
+    struct bytes payload; /* the custom payload as it came; null without one */
+    struct fault warning; /* with the answer when it has a text */
+    bool echoes;          /* answers with the custom payload that came */
+    struct continuous continuous;
+    struct pager *pager; /* NULL: a request as it came; else the session whose next page it is */
     struct last_request *last; /* what is remembered of this request */
 };
 

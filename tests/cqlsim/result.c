@@ -7,6 +7,8 @@
 #define FLAG_MORE_PAGES       0x2U
 #define FLAG_NO_METADATA      0x4U
 #define FLAG_METADATA_CHANGED 0x8U
+#define FLAG_CONTINUOUS       0x40000000U
+#define FLAG_LAST_PAGE        0x80000000U
 #define KIND_ROWS             2
 
 static void put_columns(const struct execution *execution, struct dynbuf *out,
@@ -54,19 +56,25 @@ void result_put_rows(struct execution *execution, const struct result_column *co
         skip = skip && !changed;
         changed = changed && wire_has_metadata_ids(execution->version);
     }
+    bool continuous = execution->page > 0;
+    bool last = continuous && (paging.length < 0 || execution->last_page);
     bool described = !skip && count > 0;
     wire_put_i32(out, KIND_ROWS);
     wire_put_i32(out, (int32_t)((described ? FLAG_GLOBAL_TABLE : FLAG_NO_METADATA) |
                                 (paging.length >= 0 ? FLAG_MORE_PAGES : 0) |
-                                (changed ? FLAG_METADATA_CHANGED : 0)));
+                                (changed ? FLAG_METADATA_CHANGED : 0) |
+                                (continuous ? FLAG_CONTINUOUS : 0) | (last ? FLAG_LAST_PAGE : 0)));
     wire_put_i32(out, (int32_t)count);
     if (paging.length >= 0)
         wire_put_bytes(out, paging);
     if (changed)
         wire_put_short_bytes(out, bytes_of(id, sizeof id));
+    if (continuous)
+        wire_put_i32(out, execution->page);
     if (described)
         put_columns(execution, out, columns, count);
     wire_put_i32(out, row_count);
     dynbuf_append(out, rows->data, rows->length);
     execution->outcome = OUTCOME_ROWS;
+    execution->next_page = paging;
 }

@@ -45,6 +45,8 @@ struct connection {
     size_t sent;             /* of wire */
     struct list deferred;
     size_t deferred_bytes;
+    struct list pagers; /* paging.h */
+    size_t pager_count;
     enum connection_state state;
     unsigned version; /* 0 until the first frame */
     enum compression compression;

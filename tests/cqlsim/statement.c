@@ -62,6 +62,8 @@ static struct fault_subject subject_of(const struct request *request,
     enum statement_class class = execute_class(statement);
     subject.is_read = class == CLASS_SELECT;
     subject.is_write = class >= CLASS_INSERT && class <= CLASS_BATCH;
+    if (request->pager != NULL)
+        return subject; /* another page of what is remembered already */
     last_request_keep(&request->server->last_requests, subject.is_read    ? LAST_READ
                                                        : subject.is_write ? LAST_WRITE
                                                                           : LAST_OTHER);
@@ -99,7 +101,8 @@ void statement_put_outcome(struct request *request)
 static bool run(struct request *request, const struct statement *statement, const char *keyspace)
 {
     request->execution.keyspace = keyspace;
-    count_statement(request->server, statement, keyspace);
+    if (request->pager == NULL)
+        count_statement(request->server, statement, keyspace);
     request_begin(request, OP_RESULT);
     if (!order_values(request, statement) || !execute_statement(&request->execution, statement))
         return false;

@@ -438,3 +438,76 @@ def test_who_has_no_certificate_is_refused_when_it_is_required(tmp_path, authori
         counts = sim.stats()["tls"]
         assert (counts["handshakes"], counts["failed"], counts["protocol"]) == (1, 2, "TLSv1.2")
 
+
+
+# ---- DSE's versions
+
+
+@pytest.fixture(scope="module", params=[wire.DSE1, wire.DSE2], ids=["dse-v1", "dse-v2"])
+def dse(request, tmp_path_factory):
+    with running(tmp_path_factory.mktemp("dse"), "--versions", "3,4,dse1,dse2", listen=(OTHER,)) as sim:
+        sim.version = request.param
+        with connected(sim.version, address=OTHER) as client:
+            client.query(f"CREATE KEYSPACE ks {REPLICATION}")
+            client.query("CREATE TABLE ks.t (id int PRIMARY KEY, v text)")
+            insert = client.prepare("INSERT INTO ks.t (id, v) VALUES (?, 'x')")
+            for number in range(95):
+                client.execute(insert, (wire.int_value(number),))
+        yield sim
+
+
+def start_pages(client, options, page_size=10, stream=5):
+    ahead = (0,) if client.version == wire.DSE2 and len(options) == 2 else ()
+    parameters = {"page_size": page_size, "continuous": options + ahead, "version": client.version}
+    client.send("QUERY", wire.query_body("SELECT id FROM ks.t", **parameters), stream)
+
+
+def next_page(client, stream=5):
+    return client.result(client.receive_for(stream))
+
+
+def test_continuous_paging(dse):
+    with connected(dse.version, address=OTHER) as client:
+        start_pages(client, (0, 0))
+        pages = [next_page(client) for _ in range(10)]
+        assert [page.pages for page in pages] == [(number, number == 10) for number in range(1, 11)]
+        assert [len(page.rows) for page in pages] == [10] * 9 + [5]
+        assert len({row[0] for page in pages for row in page.rows}) == 95
+        start_pages(client, (3, 0))
+        assert [next_page(client).pages for _ in range(3)] == [(1, False), (2, False), (3, True)]
+        assert client.rows("SELECT count(*) FROM ks.t") == [[bytes(7) + b"\x5f"]], "the connection goes on"
+    with session_of(dse.version, OTHER) as session:
+        assert len(list(session.execute(SimpleStatement("SELECT id FROM ks.t", fetch_size=10)))) == 95
+
+
+def test_continuous_paging_is_cancelled(dse):
+    with connected(dse.version, address=OTHER) as client:
+        start_pages(client, (0, 20), page_size=1)
+        assert next_page(client).pages == (1, False)
+        cancelled = client.ask_result("REVISE_REQUEST", struct.pack(">ii", 1, 5), stream=6)
+        assert (cancelled.columns, cancelled.rows) == (["[status]"], [[b"\1"]])
+        late = len(client.waiting)
+        again = client.ask_result("REVISE_REQUEST", struct.pack(">ii", 1, 5), stream=6)
+        assert again.rows == [[b"\0"]] and len(client.waiting) == late
+
+
+def test_pages_are_granted(dse):
+    if dse.version == wire.DSE1:
+        with connected(dse.version, address=OTHER) as client:
+            assert client.error("REVISE_REQUEST", struct.pack(">iii", 2, 5, 3))[0] == wire.PROTOCOL_ERROR
+        return
+    with connected(dse.version, address=OTHER) as client:
+        start_pages(client, (0, 0, 2))
+        assert [next_page(client).pages[0] for _ in range(2)] == [1, 2]
+        assert client.rows("SELECT key FROM system.local") and not client.waiting
+        client.ask("REVISE_REQUEST", struct.pack(">iii", 2, 5, 8), stream=6)
+        assert [next_page(client).pages for _ in range(8)][-1] == (10, True)
+
+
+def test_fields_of_dse_versions(dse):
+    with connected(dse.version, address=OTHER) as client:
+        prepared = client.prepared("SELECT * FROM ks.t")
+        assert (prepared.metadata_id is not None) == (dse.version == wire.DSE2)
+        if dse.version == wire.DSE2:
+            assert client.rows("SELECT count(*) FROM t", keyspace="ks") == [[bytes(7) + b"\x5f"]]
+        assert dse.last_request("PREPARE")["version"] == dse.version
