@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "dataplane/framing.h"
 #include "dataplane/functions_use.h"
+#include "dataplane/node_watch.h"
 #include "dataplane/paging.h"
 #include "dataplane/preparation.h"
 #include "dataplane/session.h"
@@ -630,6 +631,9 @@ void answer_expire(struct session *session, struct request *request)
     session->unanswered--;
     for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++) {
         stream_resume(&session->upstreams[i].stream, STREAM_PAUSE_MERGE);
+        /* Not a byte since it was sent: is anybody there? */
+        if (awaited[i] && upstream_is_silent_since(&session->upstreams[i], request->started_ns))
+            node_watch_doubt(worker->shared->watch, session->upstreams[i].node->health);
         if (awaited[i] && is_stuck(session, &session->upstreams[i]))
             upstream_lose(&session->upstreams[i], "no answers for longer than the request timeout");
     }

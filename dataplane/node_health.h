@@ -13,6 +13,7 @@
 struct node_health {
     _Atomic uint32_t references;
     _Atomic bool is_down;
+    _Atomic bool is_doubted;   /* the proxy is about to ask whether it is down */
     _Atomic uint32_t failures; /* since it last carried a client's connection */
     enum cluster_id cluster;
     char name[64]; /* as struct topology_node's */

@@ -1,6 +1,7 @@
-/* Keeping track of nodes that failed. Runs on the main thread, but for node_watch_failed and
- * node_watch_serves, which touch atomics, the caller's counters and the mailbox only. It must never
- * hold up anybody: whoever reports a node has gone on to the next one already. */
+/* Keeping track of nodes that failed. Runs on the main thread, but for node_watch_failed,
+ * node_watch_doubt and node_watch_serves, which touch atomics, the caller's counters and the
+ * mailbox only. It must never hold up anybody: whoever reports a node has gone on to the next one
+ * already. */
 #include "dataplane/node_watch.h"
 
 #include <event2/event.h>
@@ -35,6 +36,7 @@ struct probe {
     struct node_health *health;
     struct topology_node node;
     enum probe_state state;
+    bool is_doubt;      /* the node is believed up, but for the answer to this */
     uint32_t questions; /* asked in vain */
     struct stream stream;
     struct event *timer;
@@ -58,6 +60,7 @@ struct report {
     struct mailbox_message message;
     struct node_watch *watch;
     struct node_health *health;
+    bool is_doubt;
 };
 
 static enum metric down_gauge(const struct node_health *health)
@@ -71,6 +74,14 @@ static void tell_up(const struct node_health *health, struct metrics_block *metr
     metrics_add(metrics, down_gauge(health), -1);
     LOG_INFO("node_up", "cluster=%s node=%s because=\"%s\"", cluster_name(health->cluster),
              health->name, because);
+}
+
+static void tell_down(const struct node_health *health, struct metrics_block *metrics,
+                      const char *reason)
+{
+    metrics_add(metrics, down_gauge(health), 1);
+    LOG_WARN("node_down", "cluster=%s node=%s reason=\"%s\"", cluster_name(health->cluster),
+             health->name, reason);
 }
 
 /* ---- asking ---- */
@@ -121,11 +132,20 @@ static void wait_to_ask(struct probe *probe)
     arm(probe, pause / 2 + arc4random_uniform(pause / 2 + 1));
 }
 
+static void end_doubt(struct probe *probe)
+{
+    probe->is_doubt = false;
+    atomic_store_explicit(&probe->health->is_doubted, false, memory_order_relaxed);
+}
+
 static void asked_in_vain(struct probe *probe, const char *reason)
 {
     LOG_DEBUG("node_still_down", "cluster=%s node=%s reason=\"%s\"",
               cluster_name(probe->health->cluster), probe->health->name, reason);
     probe->questions++;
+    if (probe->is_doubt && node_health_fail(probe->health))
+        tell_down(probe->health, probe->watch->metrics, reason);
+    end_doubt(probe);
     wait_to_ask(probe);
 }
 
@@ -143,6 +163,7 @@ static size_t on_input(struct stream *stream, const uint8_t *data, size_t length
     }
     if (node_health_recover(probe->health))
         tell_up(probe->health, probe->watch->metrics, "it answers");
+    end_doubt(probe);
     end_probe(probe);
     return 0;
 }
@@ -209,7 +230,8 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     struct probe *probe = context;
     (void)fd;
     (void)what;
-    bool is_moot = !node_health_is_down(probe->health); /* a client was faster */
+    /* A client was faster. */
+    bool is_moot = !node_health_is_down(probe->health) && !probe->is_doubt;
     struct entry *entry = entry_of(probe->watch, probe->health);
     if (entry != NULL && is_forgotten(entry)) {
         drop_entry(probe->watch, entry);
@@ -222,13 +244,15 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     }
 }
 
-/* The node is down: begins to ask after it, unless that is under way. */
-static void follow(struct node_watch *watch, struct node_health *health)
+/* The node is down, or may be: begins to ask after it, unless that is under way. */
+static void follow(struct node_watch *watch, struct node_health *health, bool is_doubt)
 {
     struct entry *entry = entry_of(watch, health);
-    if (entry == NULL || !node_health_is_down(health))
+    if (entry == NULL || (!is_doubt && !node_health_is_down(health)))
         return;
     if (entry->probe != NULL) {
+        if (is_doubt)
+            end_doubt(entry->probe);
         if (entry->probe->state == PROBE_OVER) /* down again before it was put away */
             wait_to_ask(entry->probe);
         return;
@@ -242,7 +266,11 @@ static void follow(struct node_watch *watch, struct node_health *health)
     probe->timer = evtimer_new(watch->loop->base, on_timer, probe);
     CHECK(probe->timer != NULL);
     entry->probe = probe;
-    wait_to_ask(probe);
+    probe->is_doubt = is_doubt;
+    if (is_doubt)
+        arm(probe, 0);
+    else
+        wait_to_ask(probe);
 }
 
 /* ---- reports ---- */
@@ -251,9 +279,22 @@ static void run_report(struct mailbox_message *message, void *owner)
 {
     struct report *report = CONTAINER_OF(message, struct report, message);
     (void)owner;
-    follow(report->watch, report->health);
+    follow(report->watch, report->health, report->is_doubt);
     node_health_put(report->health);
     free(report);
+}
+
+static void post(struct node_watch *watch, struct node_health *health, bool is_doubt)
+{
+    struct report *report = malloc(sizeof *report);
+    CHECK(report != NULL);
+    *report = (struct report){
+        .message = {.run = run_report},
+        .watch = watch,
+        .health = node_health_get(health),
+        .is_doubt = is_doubt,
+    };
+    mailbox_post(watch->mailbox, &report->message);
 }
 
 void node_watch_failed(struct node_watch *watch, struct node_health *health,
@@ -261,17 +302,16 @@ void node_watch_failed(struct node_watch *watch, struct node_health *health,
 {
     if (health == NULL || !node_health_fail(health))
         return;
-    metrics_add(metrics, down_gauge(health), 1);
-    LOG_WARN("node_down", "cluster=%s node=%s reason=\"%s\"", cluster_name(health->cluster),
-             health->name, reason);
-    struct report *report = malloc(sizeof *report);
-    CHECK(report != NULL);
-    *report = (struct report){
-        .message = {.run = run_report},
-        .watch = watch,
-        .health = node_health_get(health),
-    };
-    mailbox_post(watch->mailbox, &report->message);
+    tell_down(health, metrics, reason);
+    post(watch, health, false);
+}
+
+void node_watch_doubt(struct node_watch *watch, struct node_health *health)
+{
+    if (health == NULL || node_health_is_down(health) ||
+        atomic_exchange_explicit(&health->is_doubted, true, memory_order_relaxed))
+        return;
+    post(watch, health, true);
 }
 
 void node_watch_serves(struct node_health *health, struct metrics_block *metrics)

@@ -33,5 +33,8 @@ void node_watch_heed(struct node_watch *watch, enum cluster_id cluster, int port
  * NULL. */
 void node_watch_failed(struct node_watch *watch, struct node_health *health,
                        struct metrics_block *metrics, const char *reason);
+/* Any thread: the node has been silent for longer than it should; it is asked at once, and believed
+ * down if it does not answer that either. health may be NULL. */
+void node_watch_doubt(struct node_watch *watch, struct node_health *health);
 /* Any thread: the node carries a client's connection. */
 void node_watch_serves(struct node_health *health, struct metrics_block *metrics);

@@ -151,8 +151,11 @@ static bool begin_attempt(struct opening *opening, struct attempt *attempt,
 static void sort_candidates(struct opening *opening)
 {
     const struct topology *topology = opening->upstream->topology;
-    for (size_t i = 0; i < opening->count; i++)
-        opening->is_down[i] = node_health_is_down(candidate(topology, i)->health);
+    for (size_t i = 0; i < opening->count; i++) {
+        const struct topology_node *node = candidate(topology, i);
+        opening->is_down[i] =
+            node_health_is_down(node->health) || upstream_has_failed_on(opening->upstream, node);
+    }
     assign_order(opening->order, topology->node_count, topology->spare_count, opening->turn,
                  opening->is_down);
     opening->next = 0;

@@ -15,9 +15,9 @@
 #include "proto/cql_request.h"
 #include "proto/cql_response.h"
 
-/* An opening takes no longer than this, whatever the connection timeouts allow: drivers give
- * up on a connection after five seconds, and an error that says what is wrong helps more than their
- * timeout. */
+/* An opening, and each step of the handshake after it, takes no longer than this, whatever the
+ * connection timeouts allow: drivers give up on a connection after five seconds, and an error that
+ * says what is wrong helps more than their timeout. */
 #define OPENING_MS_MAX 4500
 
 /* A connection that was ready for less than this is reopened with a pause: a node that accepts and
@@ -68,7 +68,9 @@ void upstream_watch(struct upstream *upstream, uint64_t deadline_ns)
 static void watch_step(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
-    uint64_t step = worker_now(worker) + (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    uint64_t limit_ms = (uint64_t)worker->config->request_timeout_ms;
+    uint64_t step =
+        worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     upstream_watch(upstream, step);
 }
 
@@ -155,6 +157,14 @@ static void fail_opening(struct upstream *upstream)
     session_on_upstream_failed(upstream->session, upstream);
 }
 
+bool upstream_has_failed_on(const struct upstream *upstream, const struct topology_node *node)
+{
+    for (size_t i = 0; i < upstream->failed_handshakes; i++)
+        if (upstream->failed_nodes[i] == node)
+            return true;
+    return false;
+}
+
 /* The node at hand did not work out; another one may. */
 static void give_up_node(struct upstream *upstream, const char *reason)
 {
@@ -163,7 +173,9 @@ static void give_up_node(struct upstream *upstream, const char *reason)
     metrics_bump(&upstream->metrics->values[NODE_FAILED_CONNECTIONS], 1);
     close_socket(upstream);
     forget_reply(upstream);
-    if (++upstream->failed_handshakes >= topology->node_count + topology->spare_count)
+    upstream->failed_nodes[upstream->failed_handshakes++] = upstream->node;
+    if (upstream->failed_handshakes >= topology->node_count + topology->spare_count ||
+        upstream->failed_handshakes == UPSTREAM_HANDSHAKES_MAX)
         fail_opening(upstream);
     else
         begin_opening(upstream);
@@ -722,6 +734,11 @@ void upstream_survey(struct upstream *upstream)
     if (session->lock == upstream && stream->paused == 0 && session->client.queued == 0 &&
         now - stream->last_read_ns > timeout) {
         upstream_lose(upstream, "stopped in the middle of an answer");
+        return;
+    }
+    if (upstream->expired_awaited > 0 && now - stream->last_read_ns > timeout &&
+        node_health_is_down(upstream->node->health)) {
+        upstream_lose(upstream, "no answers, and its node is down");
         return;
     }
     if (upstream->heartbeat_at_ns == 0 && session->lock == NULL &&

@@ -37,6 +37,9 @@ enum upstream_state {
     UPSTREAM_RETRY,
 };
 
+/* Nodes whose handshake may fail after STARTUP before an opening is given up. */
+#define UPSTREAM_HANDSHAKES_MAX 4
+
 /* What becomes of the frame whose bytes are arriving. */
 enum upstream_frame { UPSTREAM_FRAME_NONE, UPSTREAM_FRAME_FORWARD, UPSTREAM_FRAME_SKIP };
 
@@ -49,18 +52,20 @@ struct upstream {
     uint64_t deadline_ns;      /* of the current step, or of the next attempt */
     uint64_t open_deadline_ns; /* of the whole opening */
     struct topology *topology;
-    struct opening *opening;  /* in CONNECTING: the race for a node */
-    size_t failed_handshakes; /* nodes that answered STARTUP and came no further, this time */
+    struct opening *opening; /* in CONNECTING: the race for a node */
+    /* Nodes that answered STARTUP and came no further, this time: tried last. */
+    const struct topology_node *failed_nodes[UPSTREAM_HANDSHAKES_MAX];
+    size_t failed_handshakes;
     uint64_t ready_since_ns;
     bool is_leaving; /* READY on a node that is in the topology no more, or moving from it */
     uint64_t leave_by_ns;
     const struct topology_node *node;
     struct metrics_node *metrics;
-    bool is_counted;      /* in the gauge of open connections */
+    bool is_counted;         /* in the gauge of open connections */
     bool is_version_refused; /* while reopening: a node does not speak the session's version */
-    bool is_reopening;    /* behind a ready client: the proxy drives the whole handshake */
-    bool is_shadow;       /* carries shadow reads: never one of session->upstreams */
-    bool is_proxy_driven; /* from here on the proxy answers challenges itself */
+    bool is_reopening;       /* behind a ready client: the proxy drives the whole handshake */
+    bool is_shadow;          /* carries shadow reads: never one of session->upstreams */
+    bool is_proxy_driven;    /* from here on the proxy answers challenges itself */
     uint8_t auth_turns;
     uint8_t restore_step;
     uint32_t backoff_ms;
@@ -121,10 +126,18 @@ void upstream_put_prepare(const struct session *session, const struct prepared *
 /* Asks for upstream_on_deadline at that time instead of any asked for before. */
 void upstream_watch(struct upstream *upstream, uint64_t deadline_ns);
 enum metric_pool upstream_pool(const struct upstream *upstream);
+/* The node has failed in this opening already. */
+bool upstream_has_failed_on(const struct upstream *upstream, const struct topology_node *node);
 /* Sends the session's STARTUP on an attempt's stream. */
 MUST_CHECK bool upstream_send_startup(const struct upstream *upstream, struct stream *stream);
 /* The opening is over. */
 void upstream_on_opened(struct upstream *upstream, const struct opening_result *result);
+
+/* It carries requests, and not a byte has come since. */
+static inline bool upstream_is_silent_since(const struct upstream *upstream, uint64_t time_ns)
+{
+    return upstream->state == UPSTREAM_READY && upstream->stream.last_read_ns < time_ns;
+}
 
 /* "127.0.0.3:9042", or the cluster's name while none is chosen. */
 const char *upstream_node_name(const struct upstream *upstream);

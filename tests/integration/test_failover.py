@@ -163,6 +163,30 @@ def test_clients_of_a_node_that_dies_are_served_by_another(lab):
     assert play.proxy.metric('zdm_proxy_upstream_reopened_total{cluster="origin"}') == 2
 
 
+def test_clients_of_a_node_that_falls_silent_are_served_by_another(lab):
+    """The connections stay open and nothing comes: a request that times out raises the question, the proxy asks it."""
+    play = Play(lab, REQUEST_TIMEOUT_MS="1000", HEARTBEAT_INTERVAL_MS="60000")
+    clients = [play.proxy.connect() for _ in range(6)]
+    play.origin.tell(f"mute on {play.addresses[1]}")
+
+    def all_served():
+        outcomes = []
+        for client in clients:
+            client.send("QUERY", wire.query_body(WRITE), 1)
+        for client in clients:
+            outcomes.append(client.receive_for(1, timeout=10).name)
+        return outcomes == ["RESULT"] * 6
+
+    assert not all_served()
+    begin = time.monotonic()
+    wait_until(all_served, "all are served", timeout=20)
+    assert time.monotonic() - begin < 6 * DELAY_S
+    assert play.node(1) not in play.connections()
+    assert "its node is down" in play.proxy.log()
+    for client in clients:
+        client.close()
+
+
 def test_a_node_the_cluster_calls_down_is_asked_and_believed(lab):
     """The word of the cluster is a hint: the node itself has the last one."""
     play = Play(lab)
