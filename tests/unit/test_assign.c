@@ -170,6 +170,7 @@ static void put_hosts(struct dynbuf *out, const char *partitioner, const struct 
 #define MURMUR3 "org.apache.cassandra.dht.Murmur3Partitioner"
 
 struct build {
+    const char *wanted; /* datacenter; NULL: any */
     const char *partitioner;
     const struct host_row *local;
     const struct host_row *peers;
@@ -192,6 +193,7 @@ static struct topology *build(struct build *build)
         .protocol_version = 4,
         .port = 9999,
         .is_assigned = !build->is_unassigned,
+        .local_datacenter = build->wanted,
         .proxy_index = build->proxy_index,
         .proxy_count = build->proxy_count == 0 ? 1 : build->proxy_count,
         .seed = 7,
@@ -265,6 +267,39 @@ static void test_build(void **state)
     assert_int_equal(second->host_count, 5);
     topology_put(second);
     topology_put(NULL);
+}
+
+/* The setting's datacenter if a node is in it, else the endpoint's; then for good. */
+static void test_datacenter(void **state)
+{
+    static const struct host_row local = {"10.0.0.1", "10.0.0.1", NULL, "dc1", "r1", 1};
+    static const struct host_row peers[] = {
+        {"10.0.0.2", "10.0.0.2", NULL, "dc2", "r1", 2},
+        {"10.0.0.3", "10.0.0.3", NULL, "dc2", "r1", 3},
+    };
+    static const struct {
+        const char *wanted, *before, *chosen;
+        size_t hosts;
+    } vectors[] = {
+        {NULL, "", "dc1", 1},         {"", "", "dc1", 1},    {"dc1", "", "dc1", 1},
+        {"dc2", "", "dc2", 2},        {"DC2", "", "dc1", 1}, {"nowhere", "", "dc1", 1},
+        {"dc2", "dc1", "dc1", 1}, /* chosen before it was known: stays */
+        {"nowhere", "dc2", "dc2", 2},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
+        struct build request = {
+            .local = &local, .peers = peers, .peer_count = 2, .wanted = vectors[i].wanted};
+        snprintf(request.datacenter, sizeof request.datacenter, "%s", vectors[i].before);
+        struct topology *topology = build(&request);
+        assert_non_null(topology);
+        assert_string_equal(request.datacenter, vectors[i].chosen);
+        assert_int_equal(topology->host_count, vectors[i].hosts);
+        topology_put(topology);
+    }
+    struct build gone = {.local = &local, .datacenter = "dc2"};
+    assert_null(build(&gone));
+    assert_non_null(strstr(gone.reason, "no host of datacenter dc2 is left"));
 }
 
 static void test_local_address(void **state)
@@ -373,10 +408,10 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_assignment),    cmocka_unit_test(test_order),
-        cmocka_unit_test(test_shuffle),       cmocka_unit_test(test_build),
-        cmocka_unit_test(test_local_address), cmocka_unit_test(test_assigned_nodes),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_assignment),     cmocka_unit_test(test_order),
+        cmocka_unit_test(test_shuffle),        cmocka_unit_test(test_build),
+        cmocka_unit_test(test_datacenter),     cmocka_unit_test(test_local_address),
+        cmocka_unit_test(test_assigned_nodes), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
