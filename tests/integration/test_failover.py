@@ -7,8 +7,10 @@ import time
 import pytest
 
 from support import wire
+from support.certificates import Authority
 from support.load import Load
 from support.programs import is_sanitized
+from support.tls import OverTls, client_context, secure
 from support.waiting import wait_until
 
 KEYSPACE = "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
@@ -32,7 +34,7 @@ SETTINGS = {
 class Play:
     """An origin of several nodes, a target of one, a proxy; the control connection of the origin is at its first node."""
 
-    def __init__(self, lab, nodes=3, origin_options=(), **settings):
+    def __init__(self, lab, nodes=3, origin_options=(), authority=None, **settings):
         self.target = lab.cluster("target").start()
         self.origin = lab.cluster("origin")
         first = self.origin.address
@@ -41,8 +43,13 @@ class Play:
         for address in self.addresses[1:]:
             self.origin.options += ["--listen", address]
         self.origin.options += list(origin_options)
+        straight = self.origin
+        if authority is not None:
+            secure(self.origin, authority, *self.addresses)
+            straight = OverTls(self.origin, client_context(authority))
+            settings["ORIGIN_TLS_SERVER_CA_PATH"] = str(authority.ca)
         self.origin.start()
-        for cluster in (self.origin, self.target):
+        for cluster in (straight, self.target):
             cluster.query(KEYSPACE, TABLE)
         self.proxy = lab.proxy(self.origin, self.target, **{**SETTINGS, "PROXY_WORKERS": "1", **settings}).start()
 
@@ -93,6 +100,23 @@ def test_a_dead_node_costs_one_client_one_head_start(lab, how):
     assert metrics['zdm_proxy_failovers_total{cluster="origin"}'] == 1
     assert metrics[f'zdm_origin_failed_connections_total{{node="{play.node(1)}"}}'] == 1
     assert play.proxy.log().count("event=node_down") == 1
+
+
+@pytest.mark.parametrize("how", ["refuse", "mute"])
+def test_under_tls_a_dead_node_costs_as_little(lab, tmp_path, how):
+    """A silent node does not even shake hands; when it is back, the proxy's question goes over TLS too."""
+    play = Play(lab, authority=Authority(tmp_path))
+    play.origin.tell(f"{how} on {play.addresses[1]}")
+    times = play.serve(9)
+    assert max(times) < DELAY_S, times
+    assert sum(seconds > FREE_S for seconds in times) <= 1, times
+    assert play.down() == 1
+    play.origin.tell(f"{how} off {play.addresses[1]}")
+    wait_until(lambda: play.down() == 0, "the node is believed up", timeout=20)
+    clients = [play.proxy.connect() for _ in range(3)]
+    assert play.connections() == {play.node(i): 1 for i in range(3)}
+    for client in clients:
+        client.close()
 
 
 def test_a_node_that_swallows_connections_costs_one_head_start(lab):
