@@ -2,8 +2,10 @@
  * they run on a detached thread that owns half of a two-part reference; the loop's thread owns the
  * other half and may let go at any time. The thread must touch nothing but its job. */
 #include <curl/curl.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,10 +15,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "dataplane/bundle_data.h"
 
 #define FETCH_TIMEOUT_S   30L
 #define ANSWER_BYTES_MAX  ((size_t)256 * 1024)
+#define REACH_TIMEOUT_MS  2000
 #define PROXY_ADDRESS_MAX 16
 #define ERROR_BYTES       1024
 
@@ -115,6 +119,52 @@ static bool fetch(struct job *job)
     return status == 200;
 }
 
+/* The addresses that accept a connection within a moment are moved to the front; how many: a name
+ * often has some that lead nowhere from here. */
+static size_t prefer_reachable(const struct addrinfo **addresses, size_t count)
+{
+    struct pollfd waiting[PROXY_ADDRESS_MAX];
+    size_t reachable = 0, pending = 0;
+    for (size_t i = 0; i < count; i++) {
+        int fd = socket(addresses[i]->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        bool is_tried =
+            fd >= 0 && (connect(fd, addresses[i]->ai_addr, addresses[i]->ai_addrlen) == 0 ||
+                        errno == EINPROGRESS);
+        waiting[i] = (struct pollfd){.fd = is_tried ? fd : -1, .events = POLLOUT};
+        pending += is_tried;
+        if (fd >= 0 && !is_tried)
+            close(fd);
+    }
+    uint64_t until = clock_now_ns() + REACH_TIMEOUT_MS * NS_PER_MS;
+    for (uint64_t now = clock_now_ns(); pending > 0 && now < until; now = clock_now_ns()) {
+        if (poll(waiting, count, (int)((until - now) / NS_PER_MS) + 1) <= 0)
+            break;
+        for (size_t i = 0; i < count; i++) {
+            int error = 0;
+            socklen_t size = sizeof error;
+            if (waiting[i].fd < 0 || waiting[i].revents == 0)
+                continue;
+            getsockopt(waiting[i].fd, SOL_SOCKET, SO_ERROR, &error, &size);
+            close(waiting[i].fd);
+            waiting[i].fd = -1;
+            pending--;
+            if (error != 0)
+                continue;
+            const struct addrinfo *found = addresses[i];
+            memmove(addresses + reachable + 1, addresses + reachable,
+                    (i - reachable) * sizeof(const struct addrinfo *));
+            memmove(waiting + reachable + 1, waiting + reachable,
+                    (i - reachable) * sizeof *waiting);
+            waiting[reachable] = (struct pollfd){.fd = -1};
+            addresses[reachable++] = found;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        if (waiting[i].fd >= 0)
+            close(waiting[i].fd);
+    return reachable;
+}
+
 /* Each node gets one of the proxy's addresses, in turn. */
 static bool resolve_proxy(struct job *job)
 {
@@ -129,6 +179,9 @@ static bool resolve_proxy(struct job *job)
     for (const struct addrinfo *info = found; code == 0 && info != NULL; info = info->ai_next)
         if (count < PROXY_ADDRESS_MAX && info->ai_addrlen <= sizeof(struct sockaddr_storage))
             usable[count++] = info;
+    size_t reachable = prefer_reachable(usable, count);
+    if (reachable > 0)
+        count = reachable;
     for (size_t i = 0; count > 0 && i < contacts->nodes.count; i++) {
         struct topology_node *node = &contacts->nodes.nodes[i];
         const struct addrinfo *info = usable[i % count];

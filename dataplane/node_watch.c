@@ -351,9 +351,11 @@ struct node_health *node_watch_find(struct node_watch *watch, enum cluster_id cl
                                     const struct topology_node *node)
 {
     for (struct list *at = watch->entries.next; at != &watch->entries; at = at->next) {
-        struct node_health *health = CONTAINER_OF(at, struct entry, link)->health;
-        if (health->cluster == cluster && strcmp(health->name, node->name) == 0)
-            return node_health_get(health);
+        struct entry *known = CONTAINER_OF(at, struct entry, link);
+        if (known->health->cluster == cluster && strcmp(known->health->name, node->name) == 0) {
+            known->node = *node; /* behind an SNI proxy a name may move to another address */
+            return node_health_get(known->health);
+        }
     }
     struct entry *entry = calloc(1, sizeof *entry);
     CHECK(entry != NULL);

@@ -62,6 +62,13 @@ static int64_t not_after(const X509 *certificate)
 
 static void keep_expiry(struct tls_context *context, const struct tls_pem *pem, int64_t when)
 {
+    for (size_t i = 0; i < context->expiry_count; i++) {
+        struct tls_expiry *known = &context->expiries[i];
+        if (strcmp(known->file, pem->file) != 0)
+            continue;
+        known->not_after = when < known->not_after ? when : known->not_after;
+        return; /* one file, one series: what runs out first */
+    }
     CHECK(context->expiry_count < TLS_EXPIRIES_MAX);
     char *file = strdup(pem->file);
     CHECK(file != NULL);
