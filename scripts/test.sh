@@ -3,7 +3,7 @@
 #
 #   (nothing)   the fast tests: unit, and integration against the simulated clusters with the Python driver
 #   --full      adds: gcc and clang with warnings as errors, AddressSanitizer + UBSan, ThreadSanitizer, real
-#               Cassandra 3.11 and 5.0 with the Python driver and cqlsh, fuzzing, format and lint
+#               Cassandra 3.11 and 5.0 with the Python driver and cqlsh, the drivers of docs/drivers.md, fuzzing, format and lint
 #   --only P    of these, only the stages whose name matches the extended regular expression P
 #   --yes       install missing Debian packages without asking
 #
@@ -114,6 +114,9 @@ plays() { # plays PRESET FOLDER OPTION...: pytest against the binaries of a pres
 # Plays mostly wait: several files of them at a time, each in its own process.
 integration() { plays "$1" integration -n 3 --dist loadfile; }
 
+# Installs what it needs by itself, and compares docs/drivers.md with what it found.
+drivers() { CLOUDGATE_BIN="$ROOT/build/$1/bin" scripts/drivers.sh; }
+
 our_sources() { git -c safe.directory="$ROOT" ls-files -- '*.c' '*.h'; }
 check_format() {
     local source failed=0
@@ -187,6 +190,7 @@ run_stages() {
         stage integration integration release
         stage conformance plays release conformance
         stage cassandra plays release cassandra
+        stage drivers drivers release
         stage conformance-real plays release conformance --real
     fi
     if stage build-clang build_preset clang; then

@@ -5,6 +5,8 @@ PACKAGES_BUILD=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-d
     libcivetweb-dev libjsmn-dev libcmocka-dev libcurl4-openssl-dev liblz4-dev libsnappy-dev zlib1g-dev libyaml-dev libzip-dev)
 PACKAGES_PYTHON=(python3 python3-venv ca-certificates curl)
 PACKAGES_CASSANDRA=(openjdk-17-jre-headless maven openssl)
+PACKAGES_DRIVERS=(openjdk-17-jdk-headless)
+PACKAGES_RUST=(cargo-web rustc-web)
 PACKAGES_LINT=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 shellcheck docker-compose git)
 
 # packages_missing NAME...: those not installed, one a line.

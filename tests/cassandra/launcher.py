@@ -114,9 +114,10 @@ class Node:
     """One single-node cluster. Its files, log and pid live in `directory`.
 
     password: asks for one, user cassandra, password cassandra. tls: one of TLS_MODES, or None for none;
-    it needs `made`, the certificates (certificates.make) that name this address."""
+    it needs `made`, the certificates (certificates.make) that name this address. lasting: schema changes reach the disk one by
+    one; without it they take a fraction of the time, and are not there after a kill."""
 
-    def __init__(self, version, name, address, directory, port=9042, password=False, tls=None, made=None):
+    def __init__(self, version, name, address, directory, port=9042, password=False, tls=None, made=None, lasting=True):
         self.version = version
         self.name = name
         self.address = address
@@ -124,6 +125,7 @@ class Node:
         self.password = password
         self.tls = tls
         self.made = made
+        self.lasting = lasting
         self.directory = pathlib.Path(directory)
         self.process = None
 
@@ -190,6 +192,8 @@ commit_failure_policy: stop
             flags.append("-Djava.security.manager=allow")
             # Its jamm sizes prepared statements by field offsets, which JDK 17 denies for lambdas; as an agent it need not.
             flags += [f"-javaagent:{jar}" for jar in libraries(self.version).glob("jamm-*.jar")]
+        if not self.lasting:
+            flags.append("-Dcassandra.test.flush_local_schema_changes=false")
         for package in JAVA_BASE:
             flags += [f"--add-opens=java.base/{package}=ALL-UNNAMED", f"--add-exports=java.base/{package}=ALL-UNNAMED"]
         flags += [f"--add-exports={name}=ALL-UNNAMED" for name in OTHER_EXPORTS]
@@ -343,7 +347,8 @@ def nodes_of(options):
     if options.tls and options.action == "start":
         made = certificates.make(directory / "certificates", [options.origin, options.target, *options.certified])
     versions = {"Origin": options.pair[0], "Target": options.pair[1]}
-    return [Node(versions[name], name, address, directory / name.lower(), options.port, options.password, options.tls, made)
+    return [Node(versions[name], name, address, directory / name.lower(), options.port, options.password, options.tls, made,
+                 lasting=not options.fleeting)
             for name, address in (("Origin", options.origin), ("Target", options.target))]
 
 
@@ -367,6 +372,7 @@ def main():
     parser.add_argument("--password", action="store_true", help="ask for a password: user cassandra, password cassandra")
     parser.add_argument("--tls", choices=TLS_MODES, help="serve clients in TLS; the certificates are made in DIRECTORY/certificates: "
                         "optional also serves plain ones, mutual wants a client certificate")
+    parser.add_argument("--fleeting", action="store_true", help="fast schema changes, which a kill forgets")
     parser.add_argument("--certified", action="append", default=[], metavar="ADDRESS",
                         help="a further address or name that the server certificate is for, such as a proxy's; may be repeated")
     options = parser.parse_args()
