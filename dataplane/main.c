@@ -16,6 +16,7 @@
 #include "dataplane/agent.h"
 #include "dataplane/cluster.h"
 #include "dataplane/config.h"
+#include "dataplane/config_checks.h"
 #include "dataplane/config_file.h"
 #include "dataplane/node_watch.h"
 #include "dataplane/options.h"
@@ -509,10 +510,8 @@ static bool load_config(struct config *config, const struct options *options,
         };
         is_good = config_load_from(config, &inputs, &error);
     }
-    if (is_good && !options->checks_only) {
+    if (is_good && !options->checks_only)
         log_init("cloudgate-proxy", config->log_level);
-        is_good = config_resolve_listen(config, &error);
-    }
     if (is_good)
         config_log_inert(config);
     else
@@ -541,7 +540,8 @@ int main(int argc, char **argv)
     } else if (load_config(&proxy.config, &options, &file)) {
         if (options.checks_only)
             status = check_config(&proxy.config);
-        else if (start_names_resolve(&proxy.config, &error))
+        else if (start_names_resolve(&proxy.config, &error) &&
+                 config_check_ports(&proxy.config, &error))
             status = run(&proxy);
         else
             fprintf(stderr, "cloudgate-proxy: %s\n", dynbuf_text(&error));

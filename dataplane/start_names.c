@@ -65,24 +65,41 @@ static void replace(char **setting, const char *text)
     *setting = copy;
 }
 
+/* Turns the host name of an address to listen on into an address. */
+static bool resolve_listen(const char *setting, char **text, struct proxy_address *address,
+                           bool *was_name, struct dynbuf *error)
+{
+    if (!proxy_address_parse(*text, strlen(*text), address) || address->port != 0) {
+        char quoted[128];
+        dynbuf_printf(error, "%s=%s is neither an IP address nor a host name", setting,
+                      log_quote(quoted, sizeof quoted, *text, strlen(*text)));
+        return false;
+    }
+    *was_name = !address->is_literal;
+    if (!resolve(setting, address, error))
+        return false;
+    replace(text, address->host);
+    return true;
+}
+
 static bool resolve_query_address(struct config *config, struct dynbuf *error)
 {
     struct proxy_address address;
-    const char *text = config->query_address;
-    if (!proxy_address_parse(text, strlen(text), &address) || address.port != 0) {
-        char quoted[128];
-        dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is neither an IP address nor a host name",
-                      log_quote(quoted, sizeof quoted, text, strlen(text)));
+    bool was_name;
+    if (!resolve_listen("PROXY_QUERY_ADDRESS", &config->query_address, &address, &was_name, error))
         return false;
-    }
-    bool was_name = !address.is_literal;
-    if (!resolve("PROXY_QUERY_ADDRESS", &address, error))
-        return false;
-    replace(&config->query_address, address.host);
     /* zdm-proxy shows drivers the IPv4 address it listens on. */
     if (config->derives_proxy_addresses && was_name && proxy_address_is_ipv4(&address))
         replace(&config->proxy_addresses, address.host);
     return true;
+}
+
+static bool resolve_metrics_address(struct config *config, struct dynbuf *error)
+{
+    struct proxy_address address;
+    bool was_name;
+    return resolve_listen("PROXY_METRICS_ADDRESS", &config->metrics_address, &address, &was_name,
+                          error);
 }
 
 static bool resolve_proxy_addresses(struct config *config, struct dynbuf *error)
@@ -122,5 +139,6 @@ static bool resolve_proxy_addresses(struct config *config, struct dynbuf *error)
 
 bool start_names_resolve(struct config *config, struct dynbuf *error)
 {
-    return resolve_query_address(config, error) && resolve_proxy_addresses(config, error);
+    return resolve_query_address(config, error) && resolve_metrics_address(config, error) &&
+           resolve_proxy_addresses(config, error);
 }

@@ -409,6 +409,10 @@ class Lab:
         self.programs.append(program)
         return program
 
+    def add(self, kind, *arguments, **options):
+        """A program of a play's own class: kind(lab, address, …)."""
+        return self._add(kind(self, self._address(), *arguments, **options))
+
     def cluster(self, name, **options):
         return self._add(ClusterSim(self, name, self._address(), **options))
 
