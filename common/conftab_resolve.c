@@ -306,6 +306,24 @@ static bool is_near_miss(const char *name, size_t distance)
     return distance <= 2 && strlen(name) >= 7;
 }
 
+static struct name alias_name(const struct conftab *table, const struct conftab_setting *setting,
+                              bool is_key)
+{
+    return is_key ? make_name(NULL, setting->alias, true) : environment_alias(table, setting);
+}
+
+static bool has_name(const struct conftab *table, const struct conftab_setting *setting,
+                     const char *name, bool is_key)
+{
+    struct name own = is_key ? own_key(setting) : make_name(NULL, setting->name, false);
+    if (strcmp(own.text, name) == 0)
+        return true;
+    if (!has_own_alias(setting))
+        return false;
+    struct name alias = alias_name(table, setting, is_key);
+    return strcmp(alias.text, name) == 0;
+}
+
 static void try_name(const char *name, struct name candidate, struct name *nearest,
                      size_t *shortest)
 {
@@ -319,20 +337,19 @@ static void try_name(const char *name, struct name candidate, struct name *neare
 static const struct conftab_setting *find_row(const struct conftab *table, const char *name,
                                               bool is_key, struct name *nearest, size_t *distance)
 {
-    *distance = SIZE_MAX;
-    for (size_t i = 0; i < table->count; i++) {
+    const struct conftab_setting *known = NULL;
+    for (size_t i = 0; i < table->count && known == NULL; i++)
+        if (has_name(table, &table->settings[i], name, is_key))
+            known = &table->settings[i];
+    *distance = known == NULL ? SIZE_MAX : 0;
+    for (size_t i = 0; i < table->count && known == NULL; i++) {
         const struct conftab_setting *setting = &table->settings[i];
         try_name(name, is_key ? own_key(setting) : make_name(NULL, setting->name, false), nearest,
                  distance);
         if (has_own_alias(setting))
-            try_name(name,
-                     is_key ? make_name(NULL, setting->alias, true)
-                            : environment_alias(table, setting),
-                     nearest, distance);
-        if (*distance == 0)
-            return setting;
+            try_name(name, alias_name(table, setting, is_key), nearest, distance);
     }
-    return NULL;
+    return known;
 }
 
 void conftab_unknown(const struct conftab *table, char *const *environment,

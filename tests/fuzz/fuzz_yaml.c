@@ -40,9 +40,9 @@ static size_t count_lines(const char *text)
 static void check_settings(const struct config_yaml *yaml)
 {
     static size_t settings;
-    static char *required[] = {"ORIGIN_CASSANDRA_CONTACT_POINTS=a",
-                               "ORIGIN_CASSANDRA_USERNAME=", "TARGET_CASSANDRA_CONTACT_POINTS=b",
-                               NULL};
+    char **required = (char **)(const char *[]){
+        "ORIGIN_CASSANDRA_CONTACT_POINTS=a",
+        "ORIGIN_CASSANDRA_USERNAME=", "TARGET_CASSANDRA_CONTACT_POINTS=b", NULL};
     struct conftab_inputs inputs = {
         .environment = required, .entries = yaml->entries, .entry_count = yaml->count};
     struct config config;

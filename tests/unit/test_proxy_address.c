@@ -100,7 +100,9 @@ static void test_host_ids_tell_ports_apart(void **state)
 static void resolve(const char *query, const char *addresses, const char *expected,
                     const char *problem)
 {
-    struct config config = {.query_address = strdup(query), .proxy_addresses = strdup(addresses)};
+    struct config config = {.query_address = strdup(query),
+                            .metrics_address = strdup("localhost"),
+                            .proxy_addresses = strdup(addresses)};
     struct dynbuf error;
     dynbuf_init(&error, 1024);
     bool is_good = start_names_resolve(&config, &error);
@@ -113,6 +115,7 @@ static void resolve(const char *query, const char *addresses, const char *expect
         assert_string_equal(config.query_address, "127.0.0.1");
     dynbuf_fini(&error);
     free(config.query_address);
+    free(config.metrics_address);
     free(config.proxy_addresses);
 }
 
@@ -132,6 +135,7 @@ static void test_the_listener_may_stand_for_the_list(void **state)
 {
     struct config config = {
         .query_address = strdup("localhost"),
+        .metrics_address = strdup("127.0.0.2"),
         .proxy_addresses = strdup("127.0.0.1"),
         .derives_proxy_addresses = true,
     };
@@ -142,6 +146,7 @@ static void test_the_listener_may_stand_for_the_list(void **state)
     assert_string_equal(config.proxy_addresses, "127.0.0.1");
     dynbuf_fini(&error);
     free(config.query_address);
+    free(config.metrics_address);
     free(config.proxy_addresses);
 }
 
