@@ -9,12 +9,16 @@ ROWS = 40
 
 
 @pytest.fixture
-def paged(controlled, named_pair):
+def paged(lab):
     """control, proxy, clusters by name: ks.pages has rows that name their cluster; the text is long enough for large answers."""
-    control, proxy, _ = controlled
-    clusters = dict(zip(("origin", "target"), named_pair))
+    origin, target = lab.pair(options=["--versions", "3,4,5"])
+    control = lab.control().start()
+    proxy = lab.proxy(origin, target, CONTROL_SOCKET=str(control.socket_path)).start()
+    proxy.wait_metric("zdm_control_connected", 1)
+    clusters = {"origin": origin, "target": target}
     for name, cluster in clusters.items():
         with cluster.connect() as client:
+            client.query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
             client.query("CREATE TABLE ks.pages (p int, c int, who text, pad text, PRIMARY KEY (p, c))")
             insert = client.prepare("INSERT INTO ks.pages (p, c, who, pad) VALUES (0, ?, ?, ?)")
             for c in range(ROWS):
@@ -26,7 +30,7 @@ def reads_to(control, name):
     assert control.patch(forward_reads_to_target=name == "target")[0] == 200
 
 
-@pytest.mark.parametrize("version, compression", [(3, None), (4, None), (3, "snappy"), (4, "lz4")])
+@pytest.mark.parametrize("version, compression", [(3, None), (4, None), (3, "snappy"), (4, "lz4"), (5, None), (5, "lz4")])
 @pytest.mark.parametrize("first", ["origin", "target"])
 def test_a_scan_stays_where_it_began(paged, version, compression, first):
     """Small answers, answers over a chunk, and answers that flow through."""
