@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/continuous.h"
 #include "dataplane/framing.h"
 #include "dataplane/functions_use.h"
 #include "dataplane/node_watch.h"
@@ -182,8 +183,8 @@ static void deliver_prepared(struct session *session, const struct request *requ
     struct dynbuf hidden; /* the frame without the markers of ours */
     dynbuf_init(&hidden, INSPECTED_ANSWER_MAX);
     if (preparation != NULL &&
-        (!is_hiding || functions_use_prepared(header, body, preparation->function_markers, &hidden,
-                                              &functions)))
+        (!is_hiding ||
+         functions_use_prepared(header, body, preparation->function_markers, &hidden, &functions)))
         prepared = preparation_finish(preparation, header, body, functions);
     if (prepared == NULL) {
         dynbuf_fini(&hidden);
@@ -370,12 +371,28 @@ static void on_event(struct upstream *upstream, struct cql_header header, const 
         pass_on(session, -1, frame, length);
 }
 
+/* A page of a continuous request is done with, and others follow. */
+static void page_is_through(struct request *request)
+{
+    /* Nobody waits for the pages of a request that was answered with a timeout. */
+    if (!request->is_expired || request->is_cancelled)
+        continuous_await_next(request);
+}
+
 static void on_frame(struct upstream *upstream, struct request *request, struct cql_header header,
                      const uint8_t *frame, size_t length)
 {
     struct session *session = upstream->session;
     enum outcome outcome = header.opcode == CQL_OPCODE_ERROR ? OUTCOME_ERROR : OUTCOME_OK;
     int32_t error_code = 0;
+    if (UNLIKELY(request->is_continuous) &&
+        continuous_look(session, header, frame, length) == CONTINUOUS_GOES_ON) {
+        if (!request->is_expired)
+            deliver(session, request, upstream->cluster, frame, length);
+        if (session->state != SESSION_DOOMED)
+            page_is_through(request);
+        return;
+    }
     if (is_swallowed(request)) {
         swallow(session, request, upstream->cluster, outcome);
         return;
@@ -393,6 +410,8 @@ static void on_frame(struct upstream *upstream, struct request *request, struct 
     } else if (request->preparation != NULL && upstream->cluster == CLUSTER_TARGET) {
         preparation_note_target(request->preparation, header, body);
     }
+    if (UNLIKELY(request->cancels) && outcome == OUTCOME_OK)
+        continuous_on_revised(session, request);
     record(session, request, upstream->cluster, outcome, error_code);
     settle(session, request, upstream->cluster, frame, length);
 }
@@ -432,8 +451,16 @@ static enum large_step begin_large(struct upstream *upstream, struct request *re
                                    struct cql_header header, const uint8_t *frame, size_t length,
                                    size_t *used)
 {
+    struct session *session = upstream->session;
     upstream->frame_request = request;
     upstream->frame_left = header.body_length;
+    upstream->frame_goes_on = false;
+    if (UNLIKELY(request->is_continuous)) {
+        enum continuous_page page = continuous_look(session, header, frame, length);
+        if (page == CONTINUOUS_UNKNOWN)
+            return LARGE_INCOMPLETE;
+        upstream->frame_goes_on = page == CONTINUOUS_GOES_ON;
+    }
     if (!is_swallowed(request)) {
         if (is_inspected(request, header.opcode))
             return LARGE_WANTED_WHOLE;
@@ -462,7 +489,12 @@ static void end_large(struct upstream *upstream)
     enum upstream_frame how = upstream->frame;
     upstream->frame = UPSTREAM_FRAME_NONE;
     upstream->frame_request = NULL;
-    if (how == UPSTREAM_FRAME_FORWARD) {
+    if (UNLIKELY(upstream->frame_goes_on)) {
+        if (how == UPSTREAM_FRAME_FORWARD)
+            session_unlock(session);
+        if (session->state != SESSION_DOOMED)
+            page_is_through(request);
+    } else if (how == UPSTREAM_FRAME_FORWARD) {
         record(session, request, upstream->cluster, OUTCOME_OK, 0);
         session_unlock(session);
         if (session->state != SESSION_DOOMED)
@@ -599,6 +631,8 @@ void answer_expire(struct session *session, struct request *request)
     enum outcome outcomes[CLUSTER_COUNT];
     bool is_heartbeat = request->statement.class == REQUEST_HEARTBEAT;
     bool awaited[CLUSTER_COUNT];
+    if (UNLIKELY(request->is_continuous) && continuous_on_deadline(session, request))
+        return;
     list_remove(&request->deadline);
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         const struct upstream *upstream = &session->upstreams[i];

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "dataplane/continuous.h"
 #include "dataplane/functions_use.h"
 #include "dataplane/paging_tag.h"
 #include "dataplane/preparation.h"
@@ -533,6 +534,9 @@ void dispatch_request(struct session *session, struct cql_header header, const u
     case CQL_OPCODE_OPTIONS:
         session_reply(session, header.stream, CQL_OPCODE_SUPPORTED, session->worker->supported.data,
                       session->worker->supported.length);
+        break;
+    case CQL_OPCODE_REVISE_REQUEST:
+        continuous_on_revise(&dispatch);
         break;
     default:
         metrics_add(session->worker->metrics, METRIC_REFUSED_MALFORMED, 1);

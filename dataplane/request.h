@@ -29,7 +29,12 @@ struct request {
     uint16_t slot;
     int16_t client_stream;
     uint8_t opcode;
-    bool is_expired; /* the client has been answered; late answers are dropped */
+    bool is_expired;    /* the client has been answered; late answers are dropped */
+    bool is_continuous; /* answered with several pages: continuous.h */
+    bool is_cancelling; /* a REVISE_REQUEST that cancels it is on its way */
+    bool is_cancelled;
+    bool cancels; /* is such a REVISE_REQUEST, about the request in cancelled_slot */
+    uint16_t cancelled_slot;
     struct statement_class statement;
     uint16_t consistency;
     enum cluster_id answerer;

@@ -119,6 +119,14 @@ static void begin_waiting(struct session *session, struct request *request)
     tracking_begin(session, request);
 }
 
+/* DSE's continuous paging, of what one cluster answers. */
+static bool asks_for_pages(const struct dispatch *dispatch, struct plan plan)
+{
+    return UNLIKELY((dispatch->flags & CQL_QUERY_CONTINUOUS_PAGING) != 0) &&
+           dispatch->header.version >= CQL_VERSION_DSE1 &&
+           plan.sends[CLUSTER_ORIGIN] != plan.sends[CLUSTER_TARGET];
+}
+
 struct request *send_request(struct dispatch *dispatch, struct statement_class statement,
                              uint16_t consistency, struct plan plan)
 {
@@ -155,6 +163,7 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
     request->statement = statement;
     request->consistency = consistency;
     request->answerer = plan.answerer;
+    request->is_continuous = asks_for_pages(dispatch, plan);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         request->outcomes[i] = plan.sends[i] ? OUTCOME_AWAITED : OUTCOME_NOT_ASKED;
     session->unanswered++;
@@ -170,7 +179,8 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
         if (upstream->stream.queued > STREAM_HIGH_WATER)
             stream_pause(&session->client, STREAM_PAUSE_PEER_FULL);
     }
-    if (statement.class == REQUEST_READ && worker->snapshot->shadow_read_percent > 0)
+    if (statement.class == REQUEST_READ && !request->is_continuous &&
+        worker->snapshot->shadow_read_percent > 0)
         shadow_copy(session, plan.answerer, dispatch->frame_length, dispatch->prepared,
                     (dispatch->flags & CQL_QUERY_PAGING_STATE) != 0, write_frame, dispatch);
     return request;

@@ -197,7 +197,8 @@ static bool admit_header(struct session *session, struct cql_header header, cons
         session->version = header.version;
     if (header.is_response)
         fault = "a response frame came from a client";
-    else if (!cql_opcode_is_request(header.opcode))
+    else if (!cql_opcode_is_request(header.opcode) ||
+             (header.opcode == CQL_OPCODE_REVISE_REQUEST && header.version < CQL_VERSION_DSE1))
         fault = "unknown opcode";
     else if (header.version != session->version)
         fault = "the protocol version changed within a connection";

@@ -78,6 +78,7 @@ struct upstream {
 
     enum upstream_frame frame;
     uint32_t frame_left;
+    bool frame_goes_on;            /* it is a page that others follow: continuous.h */
     struct request *frame_request; /* NULL: nobody waits for it */
 
     char last_error[128]; /* why the last opening failed or the connection was lost: for error texts
