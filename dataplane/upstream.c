@@ -24,6 +24,10 @@
  * drops connections must not make us spin. */
 #define STABLE_NS NS_PER_S
 
+/* While a connection moves, its client is read again after this at the latest: it may have business
+ * with the other cluster. */
+#define PAUSE_NS_MAX NS_PER_S
+
 /* A handshake answer larger than this is refused. */
 #define HANDSHAKE_BODY_MAX ((uint32_t)64 * 1024 - CQL_HEADER_BYTES)
 
@@ -577,15 +581,36 @@ static const struct stream_handlers upstream_handlers = {
 
 /* ---- losing ---- */
 
-/* A connection that carried requests is gone: another node is tried at once. */
+static bool has_other_node(const struct upstream *upstream)
+{
+    const struct topology *topology = worker_of(upstream)->topologies[upstream->cluster];
+    for (size_t i = 0; i < topology->node_count; i++)
+        if (!node_health_is_down(topology->nodes[i].health))
+            return true;
+    for (size_t i = 0; i < topology->spare_count; i++)
+        if (!node_health_is_down(topology->spare_nodes[i].health))
+            return true;
+    return false;
+}
+
+/* A connection that carried requests is gone: another node is tried at once. If there is one that
+ * is believed up, the client is not read until it has answered or had its head start: what it sends
+ * now is better served a moment later than refused. */
 static void reopen(struct upstream *upstream)
 {
+    struct session *session = upstream->session;
     uint64_t lived = worker_now(worker_of(upstream)) - upstream->ready_since_ns;
     upstream->is_reopening = true;
-    if (lived >= STABLE_NS)
-        open_with_current_topology(upstream);
-    else
+    if (lived < STABLE_NS) {
         wait_and_retry(upstream);
+        return;
+    }
+    if (!upstream->is_shadow && has_other_node(upstream)) {
+        upstream->is_leaving = true;
+        upstream->leave_by_ns = worker_now(worker_of(upstream)) + PAUSE_NS_MAX;
+        stream_pause(&session->client, STREAM_PAUSE_MOVING);
+    }
+    open_with_current_topology(upstream);
 }
 
 static void lose_shadow(struct upstream *upstream, const char *reason)
@@ -678,6 +703,7 @@ static void try_to_leave(struct upstream *upstream)
                 1);
     close_socket(upstream);
     upstream->is_reopening = true;
+    upstream->leave_by_ns = worker_now(worker) + PAUSE_NS_MAX;
     open_with_current_topology(upstream);
 }
 
@@ -703,6 +729,7 @@ void upstream_on_deadline(struct upstream *upstream)
         open_with_current_topology(upstream);
         break;
     case UPSTREAM_CONNECTING:
+        end_move(upstream); /* the head start is over: the client need not wait any longer */
         opening_on_deadline(upstream->opening);
         break;
     case UPSTREAM_STARTUP:
@@ -729,8 +756,11 @@ void upstream_survey(struct upstream *upstream)
     uint64_t now = worker_now(worker);
     uint64_t interval = (uint64_t)worker->config->heartbeat_interval_ms * NS_PER_MS;
     uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
-    if (upstream->state != UPSTREAM_READY)
+    if (upstream->state != UPSTREAM_READY) {
+        if (upstream->is_leaving && now >= upstream->leave_by_ns)
+            end_move(upstream); /* a node that won the race and says no more */
         return;
+    }
     if (session->lock == upstream && stream->paused == 0 && session->client.queued == 0 &&
         now - stream->last_read_ns > timeout) {
         upstream_lose(upstream, "stopped in the middle of an answer");

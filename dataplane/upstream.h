@@ -57,7 +57,9 @@ struct upstream {
     const struct topology_node *failed_nodes[UPSTREAM_HANDSHAKES_MAX];
     size_t failed_handshakes;
     uint64_t ready_since_ns;
-    bool is_leaving; /* READY on a node that is in the topology no more, or moving from it */
+    /* The client is not read: READY on a node that is in the topology no more, or on the way from a
+     * node to the next. */
+    bool is_leaving;
     uint64_t leave_by_ns;
     const struct topology_node *node;
     struct metrics_node *metrics;

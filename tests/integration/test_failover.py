@@ -9,7 +9,7 @@ import pytest
 from support import wire
 from support.certificates import Authority
 from support.load import Load
-from support.programs import is_sanitized
+from support.programs import free_port, is_sanitized
 from support.tls import OverTls, client_context, secure
 from support.waiting import wait_until
 
@@ -187,6 +187,20 @@ def test_clients_of_a_node_that_dies_are_served_by_another(lab):
     assert play.proxy.metric('zdm_proxy_upstream_reopened_total{cluster="origin"}') == 2
 
 
+def test_a_node_that_dies_under_load_costs_what_was_in_flight(lab):
+    play = Play(lab)
+    with Load(play.proxy, "ks", threads=6, window=4) as load:
+        begin = time.monotonic()
+        wait_until(lambda: min(load.requests) >= 40 and time.monotonic() > begin + 1.5, "connections have lived for a while")
+        play.origin.tell(f"node down {play.addresses[1]}")
+        before = list(load.requests)
+        wait_until(lambda: all(now >= then + 80 for now, then in zip(load.requests, before)), "everybody goes on")
+    # Two clients were there: each loses what it had in flight, and nothing of what it sends while its connection moves.
+    assert all(isinstance(failure, tuple) for failure in load.failures), load.failures[:3]
+    assert len(load.failures) <= 2 * 4, load.failures
+    assert play.node(1) not in play.connections()
+
+
 def test_clients_of_a_node_that_falls_silent_are_served_by_another(lab):
     """The connections stay open and nothing comes: a request that times out raises the question, the proxy asks it."""
     play = Play(lab, REQUEST_TIMEOUT_MS="1000", HEARTBEAT_INTERVAL_MS="60000")
@@ -275,10 +289,18 @@ def test_an_unknown_datacenter_falls_back_with_a_warning(lab):
     assert max(play.serve(2)) < DELAY_S
 
 
+@pytest.mark.parametrize("allowed, spoken", [("2", 3), ("3", 3), ("4", 4), ("DseV2", 4)])
+def test_control_connections_keep_to_the_version_allowed(lab, allowed, spoken):
+    play = Play(lab, nodes=1, CONTROL_CONN_MAX_PROTOCOL_VERSION=allowed)
+    opened = [line for line in play.proxy.log().splitlines() if "event=control_connection_open" in line]
+    assert len(opened) == 2
+    assert all(f"protocol={spoken} " in line for line in opened), opened
+
+
 def test_nodes_on_ipv6(lab):
     play = Play(lab, nodes=1)
     six = lab.cluster("six")
-    six.address = "::1"
+    six.address, six.port = "::1", free_port("::1")
     six.start()
     six.query(KEYSPACE, TABLE)
     proxy = lab.proxy(six, play.target, name="proxy6", **SETTINGS).start()
