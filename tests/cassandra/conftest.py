@@ -156,12 +156,12 @@ def is_ready():
 
 
 @contextlib.contextmanager
-def session_to(address, port=9042, version=4, username="cassandra", password="cassandra"):
+def session_to(address, port=9042, version=4, username="cassandra", password="cassandra", **options):
     profile = ExecutionProfile(request_timeout=REQUEST_TIMEOUT + 5, retry_policy=FallthroughRetryPolicy(),
                                load_balancing_policy=RoundRobinPolicy())
     cluster = Cluster([address], port=port, protocol_version=version, auth_provider=PlainTextAuthProvider(username, password),
                       execution_profiles={EXEC_PROFILE_DEFAULT: profile}, connect_timeout=10,
-                      reconnection_policy=ConstantReconnectionPolicy(0.5, max_attempts=None))
+                      reconnection_policy=ConstantReconnectionPolicy(0.5, max_attempts=None), **options)
     try:
         yield cluster.connect()
     finally:
