@@ -72,7 +72,8 @@ void upstream_watch(struct upstream *upstream, uint64_t deadline_ns)
 static void watch_step(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
-    uint64_t limit_ms = (uint64_t)worker->config->request_timeout_ms;
+    uint64_t limit_ms = (uint64_t)(upstream->is_shadow ? worker->config->async_handshake_timeout_ms
+                                                       : worker->config->request_timeout_ms);
     uint64_t step =
         worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     upstream_watch(upstream, step);

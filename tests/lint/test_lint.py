@@ -246,7 +246,9 @@ def test_every_setting_in_the_documents_exists():
     known = set()
     for table in ("dataplane/config.def", "controlplane/config.def"):
         known.update(re.findall(r"^SETTING_\w+\((\w+),", text_of(table), flags=re.M))
-    prefixes = ("PROXY_", "ORIGIN_", "TARGET_", "HEARTBEAT_", "FORWARD_", "READINESS_", "REQUEST_TIMEOUT", "CONTROL_")
+        known.update("ZDM_" + name for name in re.findall(r"\b(?:ZDM|ACCEPTED)\((\w+)", text_of(table)))
+    known.add("ZDM_METRICS_ENABLE")  # named as one that does not exist
+    prefixes = ("ZDM_", "METRICS_", "PROXY_", "ORIGIN_", "TARGET_", "HEARTBEAT_", "FORWARD_", "READINESS_", "REQUEST_TIMEOUT", "CONTROL_")
     offenders = []
     for name, number, line in lines_of(n for n in TRACKED if n.endswith(".md")):
         for word in re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", line):
