@@ -89,7 +89,9 @@ def install_go(folder):
 
 def install_node(_):
     tools = [toolchain("node")]
-    run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], copied("node"), tools)
+    # Node trusts its own list of authorities only, unless it is told of the system's.
+    run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], copied("node"), tools,
+        NODE_EXTRA_CA_CERTS=os.environ.get("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"))
 
 
 def install_rust(folder):

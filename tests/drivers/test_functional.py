@@ -61,8 +61,8 @@ def tour(connection, ks, origin, style):
     """A (statement, what came) of each step; what came is also held against the table's expectation."""
     connection.query(f"CREATE KEYSPACE {ks} WITH replication = {REPLICATION}", timeout=SECONDS)
     found = []
-    for expectation, statement in parsed(ks, origin):
-        is_prepared = style == "prepared" and expectation not in ("schema", "use", "0x2400")
+    for expectation, statement, is_common in parsed(ks, origin):
+        is_prepared = style == "prepared" and is_common and expectation not in ("schema", "use", "0x2400")
         sizes = None
         if " per " in expectation:
             answer, sizes = paged(connection, statement, is_prepared, int(expectation.split(" per ")[1]))

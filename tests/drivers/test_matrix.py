@@ -9,16 +9,16 @@ import pytest
 from certificates import STORE_PASSWORD
 from install import Unavailable
 from matrix import CHECKS, cells
+from tap import Tap
 
 SECONDS = 120
 CELLS = cells()
 _numbers = itertools.count()
 
 
-def environment(cell, world):
+def environment(cell, world, server):
     """What the program is told; see README.md."""
-    proxy = world.tls if cell.mode == "TLS" else world.plain
-    told = {"CQL_ADDRESS": proxy.address, "CQL_PORT": str(proxy.port), "CQL_KEYSPACE": f"driver_{next(_numbers)}"}
+    told = {"CQL_ADDRESS": server.address, "CQL_PORT": str(server.port), "CQL_KEYSPACE": f"driver_{next(_numbers)}"}
     if cell.driver.asks:
         told |= {"CQL_PROTOCOL": str(cell.driver.asks), "CQL_COMPRESSION": "none"}
     if cell.mode == "lz4":
@@ -51,9 +51,18 @@ def test_cell(world, cell, installation, results):
     except Unavailable as reason:
         results[cell.key] = "not run"
         pytest.skip(f"{cell.driver.title}: {reason}")
-    said, output = run(command, environment(cell, world))
+    if cell.mode == "TLS":
+        said, output = run(command, environment(cell, world, world.tls))
+    else:
+        with Tap(world.plain) as tap:
+            said, output = run(command, environment(cell, world, tap))
     failed = [check for check in CHECKS if said.get(check) != "ok"]
     protocol = said.get("protocol")
     results[cell.key] = "**FAILED** " + ("to connect" if protocol is None else ", ".join(failed)) if failed else f"v{protocol}"
     assert not failed, f"{', '.join(failed)} failed:\n{output}"
     assert protocol == str(cell.protocol), f"settled on version {protocol}, not {cell.protocol}"
+    if cell.mode != "TLS":
+        assert {version for version, _ in tap.agreed} == {cell.protocol}
+    if cell.mode == "lz4":
+        # The processes of cqlsh's COPY do without.
+        assert "lz4" in {compression for _, compression in tap.agreed}, "the proxy was not asked to compress, or would not"
