@@ -118,6 +118,7 @@ struct peer {
     BIO *in, *out;
     int fd;
     size_t piece;      /* most bytes passed on at a time */
+    bool has_sent;     /* the last time bytes were carried */
     bool is_over;      /* the other side has said goodbye */
     bool has_failed;   /* a TLS error */
     struct dynbuf got; /* decrypted */
@@ -198,6 +199,7 @@ static inline bool carry(struct peer *peer)
     }
     char *waiting;
     long length = BIO_get_mem_data(peer->out, &waiting);
+    peer->has_sent = length > 0;
     if (length > 0) {
         size_t part = (size_t)length < most ? (size_t)length : most;
         ssize_t sent = send(peer->fd, waiting, part, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -214,7 +216,7 @@ static inline bool carry(struct peer *peer)
     for (uint64_t until = clock_now_ns() + 30 * NS_PER_S; !(condition);) {                         \
         if (clock_now_ns() > until)                                                                \
             fail_msg("never: %s", #condition);                                                     \
-        if (!carry(peer) || (peer)->piece < KIB)                                                   \
+        if (!carry(peer) || (peer)->has_sent)                                                      \
             turn(fixture);                                                                         \
     }
 
