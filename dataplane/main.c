@@ -528,6 +528,7 @@ int main(int argc, char **argv)
     struct dynbuf error;
     int status = 1;
     dynbuf_init(&error, 4096);
+    tls_init();
     log_init("cloudgate-proxy", LOG_LEVEL_INFO);
     if (!options_parse(&options, argc, argv, &error)) {
         fprintf(stderr, "cloudgate-proxy: %s\n\n", dynbuf_text(&error));

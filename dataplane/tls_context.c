@@ -21,6 +21,11 @@ const char *tls_take_reason(void)
     return text == NULL ? "no reason given" : text;
 }
 
+void tls_init(void)
+{
+    OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 /* A key under a passphrase is refused: nobody is there to type it. */
 static int refuse_passphrase(char *buffer, int size, int is_writing, void *context)
 {
