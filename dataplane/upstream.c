@@ -24,10 +24,6 @@
  * drops connections must not make us spin. */
 #define STABLE_NS NS_PER_S
 
-/* While a connection moves, its client is read again after this at the latest: it may have business
- * with the other cluster. */
-#define PAUSE_NS_MAX NS_PER_S
-
 /* A handshake answer larger than this is refused. */
 #define HANDSHAKE_BODY_MAX ((uint32_t)64 * 1024 - CQL_HEADER_BYTES)
 
@@ -122,24 +118,13 @@ static bool send_frame(struct upstream *upstream, uint8_t opcode, uint8_t flags,
 
 /* ---- opening ---- */
 
-/* The client is read again, unless its other upstream moves too. */
-static void end_move(struct upstream *upstream)
-{
-    struct session *session = upstream->session;
-    if (!upstream->is_leaving)
-        return;
-    upstream->is_leaving = false;
-    if (!session->upstreams[cluster_other(upstream->cluster)].is_leaving)
-        stream_resume(&session->client, STREAM_PAUSE_MOVING);
-}
-
 static void wait_and_retry(struct upstream *upstream)
 {
     uint32_t backoff = upstream->backoff_ms;
     /* Spread by address, so that the sessions of a dead node do not all come back in the same
      * instant. */
     uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
-    end_move(upstream);
+    upstream_release_client(upstream);
     upstream->state = UPSTREAM_RETRY;
     upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
     upstream_watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
@@ -228,6 +213,13 @@ static void open_with_current_topology(struct upstream *upstream)
         worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     forget_reply(upstream);
     begin_opening(upstream);
+}
+
+void upstream_reopen(struct upstream *upstream)
+{
+    close_socket(upstream);
+    upstream->is_reopening = true;
+    open_with_current_topology(upstream);
 }
 
 void upstream_open(struct upstream *upstream)
@@ -424,7 +416,7 @@ void upstream_become_ready(struct upstream *upstream)
     node_watch_serves(upstream->node->health, worker_of(upstream)->metrics);
     list_remove(&upstream->watched);
     forget_reply(upstream);
-    end_move(upstream);
+    upstream_release_client(upstream);
 }
 
 /* A node refused the STARTUP of a reopening. A version it does not speak any more is a word for the
@@ -582,35 +574,18 @@ static const struct stream_handlers upstream_handlers = {
 
 /* ---- losing ---- */
 
-static bool has_other_node(const struct upstream *upstream)
-{
-    const struct topology *topology = worker_of(upstream)->topologies[upstream->cluster];
-    for (size_t i = 0; i < topology->node_count; i++)
-        if (!node_health_is_down(topology->nodes[i].health))
-            return true;
-    for (size_t i = 0; i < topology->spare_count; i++)
-        if (!node_health_is_down(topology->spare_nodes[i].health))
-            return true;
-    return false;
-}
-
 /* A connection that carried requests is gone: another node is tried at once. If there is one that
  * is believed up, the client is not read until it has answered or had its head start: what it sends
  * now is better served a moment later than refused. */
 static void reopen(struct upstream *upstream)
 {
-    struct session *session = upstream->session;
     uint64_t lived = worker_now(worker_of(upstream)) - upstream->ready_since_ns;
     upstream->is_reopening = true;
     if (lived < STABLE_NS) {
         wait_and_retry(upstream);
         return;
     }
-    if (!upstream->is_shadow && has_other_node(upstream)) {
-        upstream->is_leaving = true;
-        upstream->leave_by_ns = worker_now(worker_of(upstream)) + PAUSE_NS_MAX;
-        stream_pause(&session->client, STREAM_PAUSE_MOVING);
-    }
+    upstream_hold_client(upstream);
     open_with_current_topology(upstream);
 }
 
@@ -672,56 +647,6 @@ void upstream_lose(struct upstream *upstream, const char *reason)
     }
 }
 
-/* ---- moving ---- */
-
-static bool is_listed(const struct topology *topology, const char *node)
-{
-    for (size_t i = 0; i < topology->node_count; i++)
-        if (strcmp(topology->nodes[i].name, node) == 0)
-            return true;
-    for (size_t i = 0; i < topology->spare_count; i++)
-        if (strcmp(topology->spare_nodes[i].name, node) == 0)
-            return true;
-    return false;
-}
-
-/* Leaves as soon as nothing is in flight; requests are not cut short for it. */
-static void try_to_leave(struct upstream *upstream)
-{
-    struct session *session = upstream->session;
-    struct worker *worker = worker_of(upstream);
-    if (session->requests.used > 0 || session->lock != NULL ||
-        upstream->frame != UPSTREAM_FRAME_NONE) {
-        if (worker_now(worker) >= upstream->leave_by_ns)
-            upstream_lose(upstream, "its node has left the topology");
-        else
-            upstream_watch(upstream, worker_now(worker));
-        return;
-    }
-    LOG_INFO("upstream_moving", "client=%s cluster=%s from=%s", session->peer,
-             cluster_name(upstream->cluster), upstream_node_name(upstream));
-    metrics_add(worker->metrics, is_origin(upstream) ? METRIC_MOVED_ORIGIN : METRIC_MOVED_TARGET,
-                1);
-    close_socket(upstream);
-    upstream->is_reopening = true;
-    upstream->leave_by_ns = worker_now(worker) + PAUSE_NS_MAX;
-    open_with_current_topology(upstream);
-}
-
-void upstream_on_topology(struct upstream *upstream)
-{
-    struct worker *worker = worker_of(upstream);
-    uint64_t patience = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS + NS_PER_S;
-    if (upstream->state != UPSTREAM_READY || upstream->session->state != SESSION_READY ||
-        upstream->is_leaving ||
-        is_listed(worker->topologies[upstream->cluster], upstream->node->name))
-        return;
-    upstream->is_leaving = true;
-    upstream->leave_by_ns = worker_now(worker) + patience;
-    stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
-    upstream_watch(upstream, worker_now(worker));
-}
-
 void upstream_on_deadline(struct upstream *upstream)
 {
     list_remove(&upstream->watched);
@@ -730,7 +655,8 @@ void upstream_on_deadline(struct upstream *upstream)
         open_with_current_topology(upstream);
         break;
     case UPSTREAM_CONNECTING:
-        end_move(upstream); /* the head start is over: the client need not wait any longer */
+        upstream_release_client(
+            upstream); /* the head start is over: the client need not wait any longer */
         opening_on_deadline(upstream->opening);
         break;
     case UPSTREAM_STARTUP:
@@ -742,7 +668,7 @@ void upstream_on_deadline(struct upstream *upstream)
         break;
     case UPSTREAM_READY:
         if (upstream->is_leaving)
-            try_to_leave(upstream);
+            upstream_try_to_leave(upstream);
         break;
     default:
         break;
@@ -759,7 +685,7 @@ void upstream_survey(struct upstream *upstream)
     uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
     if (upstream->state != UPSTREAM_READY) {
         if (upstream->is_leaving && now >= upstream->leave_by_ns)
-            end_move(upstream); /* a node that won the race and says no more */
+            upstream_release_client(upstream); /* a node that won the race and says no more */
         return;
     }
     if (session->lock == upstream && stream->paused == 0 && session->client.queued == 0 &&

@@ -112,9 +112,6 @@ void upstream_lose(struct upstream *upstream, const char *reason);
 
 /* The deadline has come. */
 void upstream_on_deadline(struct upstream *upstream);
-/* The cluster's topology has changed: if the node at hand is no longer in it, the client is not
- * read until what is in flight is answered, and the connection moves to another node. */
-void upstream_on_topology(struct upstream *upstream);
 /* Sends the proxy's own OPTIONS when nothing has been heard for an interval, and gives up on a
  * silent node. */
 void upstream_survey(struct upstream *upstream);
@@ -124,6 +121,21 @@ void upstream_put_use(const struct session *session, struct dynbuf *body);
 /* Appends the body of a PREPARE of prepared's text. */
 void upstream_put_prepare(const struct session *session, const struct prepared *prepared,
                           struct dynbuf *body);
+
+/* ---- upstream_move.c ---- */
+/* The cluster's topology has changed: if the node at hand is no longer in it, the client is not
+ * read until what is in flight is answered, and the connection moves to another node. */
+void upstream_on_topology(struct upstream *upstream);
+/* The same, from upstream_on_deadline: leaves as soon as nothing is in flight; requests are not cut
+ * short for it. */
+void upstream_try_to_leave(struct upstream *upstream);
+/* The connection is lost: if another node is believed up, the client is not read until that node
+ * has answered, or had its head start. */
+void upstream_hold_client(struct upstream *upstream);
+/* The client is read again, unless its other upstream moves too. */
+void upstream_release_client(struct upstream *upstream);
+/* Closes the connection, on which nothing is awaited, and opens it anew (upstream.c). */
+void upstream_reopen(struct upstream *upstream);
 
 /* ---- for opening.c ---- */
 /* Asks for upstream_on_deadline at that time instead of any asked for before. */
