@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import types
 import uuid
 
 import pytest
 
 from support import wire
+from support.programs import Lab
 
 COLUMNS = "k int, c timeuuid, a timeuuid, b uuid, ts timestamp, d date, m time, l list<timeuuid>, s set<uuid>, mp map<text, timestamp>, v text"
 REPLACED = "zdm_proxy_replaced_functions_total"
@@ -14,6 +16,18 @@ LEFT = "zdm_proxy_unreplaced_functions_total"
 TIMESTAMP = 1_700_000_000_000_000
 
 keys = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """As every file's, but the clusters speak v5 too."""
+    lab = Lab(tmp_path_factory.mktemp("world"))
+    try:
+        origin, target = lab.pair(options=["--versions", "3,4,5"])
+        proxy = lab.proxy(origin, target, REQUEST_TIMEOUT_MS="4000").start()
+        yield types.SimpleNamespace(lab=lab, origin=origin, target=target, proxy=proxy)
+    finally:
+        lab.close()
 
 
 @pytest.fixture
@@ -68,16 +82,16 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("what", TEXTS)
-@pytest.mark.parametrize("compression", [None, "lz4"])
-def test_text(world, table, what, compression):
+@pytest.mark.parametrize(("version", "compression"), [(3, "snappy"), (4, None), (4, "lz4"), (5, None), (5, "lz4")])
+def test_text(world, table, what, version, compression):
     text, want = TEXTS[what]
-    with world.proxy.connect(compression=compression) as client, world.proxy.metric_delta() as delta:
+    with world.proxy.connect(version=version, compression=compression) as client, world.proxy.metric_delta() as delta:
         client.query(text.format(t=table), timestamp=None if what == "conditional" else TIMESTAMP)
     rows(world, table)
     assert replaced(delta) == want and LEFT not in delta
 
 
-@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("version", [3, 4, 5])
 @pytest.mark.parametrize("what", [name for name in TEXTS if name != "in collections"])
 def test_prepared(world, table, what, version):
     text, want = TEXTS[what]
@@ -97,8 +111,9 @@ def test_prepared(world, table, what, version):
     assert len(rows(world, table)) == 2 * len(found)
 
 
-def test_prepared_with_nothing_of_the_client_s(world, table):
-    with world.proxy.connect() as client:
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_prepared_with_nothing_of_the_client_s(world, table, version):
+    with world.proxy.connect(version=version) as client:
         prepared = client.prepared(f"INSERT INTO {table} (k, c, a) VALUES (7, now(), now())")
         assert prepared.bound == []
         client.execute(prepared.prepared_id)
@@ -111,9 +126,10 @@ def test_prepared_with_nothing_of_the_client_s(world, table):
 NAMED = "INSERT INTO {t} (a, k, b, v, c) VALUES (now(), {k}, uuid(), {v}, now())"
 
 
-def test_named_markers(world, table):
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_named_markers(world, table, version):
     text = NAMED.format(t=table, k=":key", v=":val")
-    with world.proxy.connect() as client:
+    with world.proxy.connect(version=version) as client:
         prepared = client.prepared(text)
         assert [name for name, _ in prepared.bound] == ["key", "val"]
         client.execute(prepared.prepared_id, {"val": b"by name", "key": wire.int_value(1)})
@@ -134,8 +150,9 @@ def test_names_sent_for_question_marks(world, table):
     assert (row["k"], row["v"]) == (1, "x") and row["a"] != row["c"]
 
 
-def test_mixed_batch(world, table):
-    with world.proxy.connect() as client, world.proxy.metric_delta() as delta:
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_mixed_batch(world, table, version):
+    with world.proxy.connect(version=version) as client, world.proxy.metric_delta() as delta:
         prepared = client.prepare(f"INSERT INTO {table} (c, k, a) VALUES (now(), ?, now())")
         other = client.prepare(f"INSERT INTO {table} (k, c, v) VALUES (?, ?, ?)")
         client.batch(
