@@ -212,19 +212,20 @@ bool config_check_topology(const struct config *config, struct dynbuf *error)
 
 /* ---- the rest ---- */
 
-/* A Prometheus metric name begins with a letter, _ or :, and goes on with these or digits. */
 bool config_check_versions(const struct config *config, struct dynbuf *error)
 {
     uint8_t set;
     char bad[64], quoted[128];
     if (versions_parse(config->blocked_protocol_versions, &set, bad))
         return true;
-    dynbuf_printf(error, "invalid value for %s (%s); possible values are: %s (case insensitive)",
-                  spell(config, "BLOCKED_PROTOCOL_VERSIONS").text,
-                  log_quote(quoted, sizeof quoted, bad, strlen(bad)), VERSIONS_NAMES);
+    log_quote(quoted, sizeof quoted, bad, strlen(bad));
+    dynbuf_printf(error, "invalid value for %s (%.*s); possible values are: %s (case insensitive)",
+                  spell(config, "BLOCKED_PROTOCOL_VERSIONS").text, (int)strlen(quoted) - 2,
+                  quoted + 1, VERSIONS_NAMES);
     return false;
 }
 
+/* A Prometheus metric name begins with a letter, _ or :, and goes on with these or digits. */
 bool config_check_metrics_prefix(const struct config *config, struct dynbuf *error)
 {
     static const char allowed[] =

@@ -330,6 +330,10 @@ static void texts_of_zdm_proxy(void **state)
         {"ZDM_CONTROL_CONN_MAX_PROTOCOL_VERSION=v4",
          "invalid value for ZDM_CONTROL_CONN_MAX_PROTOCOL_VERSION; possible values are: 2, 3, 4, "
          "5, DseV1 and DseV2"},
+        {"ZDM_BLOCKED_PROTOCOL_VERSIONS=v4, ,v9",
+         "invalid value for ZDM_BLOCKED_PROTOCOL_VERSIONS (v9); possible values are: [2 3 4 5 "
+         "DseV1 "
+         "DseV2 Dse_V1 Dse_V2 v2 v3 v4 v5] (case insensitive)"},
         {"ZDM_LOG_LEVEL=loud",
          "invalid log level: invalid log level, valid log levels are PANIC, FATAL, ERROR, WARN or "
          "WARNING, INFO, DEBUG and TRACE; original err: "},
@@ -392,6 +396,7 @@ static void faults_are_found_in_its_order(void **state)
         {"ZDM_SYSTEM_QUERIES_MODE=x", "ZDM_SYSTEM_QUERIES_MODE"},
         {"ZDM_READ_MODE=x", "ZDM_READ_MODE"},
         {"ZDM_CONTROL_CONN_MAX_PROTOCOL_VERSION=x", "ZDM_CONTROL_CONN_MAX_PROTOCOL_VERSION"},
+        {"ZDM_BLOCKED_PROTOCOL_VERSIONS=x", "ZDM_BLOCKED_PROTOCOL_VERSIONS"},
     };
     for (size_t first = 0; first < ARRAY_COUNT(in_order); first++)
         for (size_t second = first + 1; second < ARRAY_COUNT(in_order); second++)

@@ -31,10 +31,8 @@ static const struct conftab_setting settings[] = {
                         CONFTAB_ROW_LOG_LEVEL(struct sample, LOG_LEVEL, level, "INFO", "A level")};
 static const char *const prefixes[] = {"SAMPLE_", NULL};
 static const char *const foreign[] = {"SAMPLE_OTHER_", NULL};
-static const struct conftab table = {.settings = settings,
-                                     .count = ARRAY_COUNT(settings),
-                                     .prefixes = prefixes,
-                                     .foreign = foreign};
+static const struct conftab table = {
+    .settings = settings, .count = ARRAY_COUNT(settings), .prefixes = prefixes, .foreign = foreign};
 
 #define REQUIRED         "SAMPLE_USER=u", "SAMPLE_PASSWORD=hunter2"
 #define ENVIRONMENT(...) ((char **)(const char *[]){__VA_ARGS__, NULL})
@@ -152,6 +150,27 @@ static void booleans(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         if (conftab_parse_bool(bad[i], &value))
             fail_msg("took \"%s\"", bad[i]);
+}
+
+static void doubles(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {{"2", 2},           {"0.5", 0.5}, {".5", 0.5}, {"1e3", 1000},
+                {"-1.5E-1", -0.15}, {"+3", 3},    {"007", 7},  {"2.", 2}};
+    static const char *const bad[] = {"",    " 1", "1 ", "nan", "inf", "0x10",  "1e999",
+                                      "1,5", "e",  "1e", "1_0", "--1", "1.2.3", "."};
+    double value = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(good); i++) {
+        if (!conftab_parse_double(good[i].text, &value))
+            fail_msg("refused %s", good[i].text);
+        assert_true(value == good[i].value);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
+        if (conftab_parse_double(bad[i], &value))
+            fail_msg("took \"%s\" as %g", bad[i], value);
 }
 
 static void ranges_at_their_ends(void **state)
@@ -281,6 +300,7 @@ int main(void)
         cmocka_unit_test(first_of_two_entries_counts),
         cmocka_unit_test(integers),
         cmocka_unit_test(booleans),
+        cmocka_unit_test(doubles),
         cmocka_unit_test(ranges_at_their_ends),
         cmocka_unit_test(refusals_name_variable_value_and_allowed),
         cmocka_unit_test(required_may_be_empty),
