@@ -14,6 +14,7 @@
 #include "dataplane/node_watch.h"
 #include "dataplane/paging.h"
 #include "dataplane/preparation.h"
+#include "dataplane/request_trace.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
@@ -286,6 +287,8 @@ static void record(struct session *session, struct request *request, enum cluste
     struct upstream *upstream = &session->upstreams[cluster];
     request->outcomes[cluster] = outcome;
     tracking_outcome(session, request, cluster, outcome, error_code);
+    if (UNLIKELY(request->trace_length > 0) && outcome != OUTCOME_LOST)
+        request_trace_answered(request, cluster);
     if (request->is_expired && upstream->expired_awaited > 0)
         upstream->expired_awaited--;
     /* A large answer of the other cluster may have been waiting for this word. */

@@ -21,6 +21,9 @@ struct preparation;
 /* Answers kept while the other cluster is awaited are mostly empty results; these fit here. */
 #define REQUEST_HELD_INLINE 48
 
+/* What is kept of a tracing id; a client's own may be longer. */
+#define REQUEST_TRACE_BYTES 32
+
 struct request {
     struct list
         deadline; /* worker->deadlines while awaited and not expired; free list link otherwise */
@@ -44,7 +47,9 @@ struct request {
     enum cluster_id held_from;
     uint32_t held_length; /* 0: nothing is held */
     uint8_t *held;        /* a whole frame: held_inline or heap */
+    uint8_t trace_length; /* of its tracing id; 0: none */
     uint8_t held_inline[REQUEST_HELD_INLINE];
+    uint8_t trace_id[REQUEST_TRACE_BYTES];
 };
 
 struct request_pool {

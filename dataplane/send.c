@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dataplane/dispatch.h"
+#include "dataplane/request_trace.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
 #include "dataplane/worker.h"
@@ -150,6 +151,8 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
                             session->requests.used);
         return NULL;
     }
+    if (UNLIKELY(worker->config->tracing_enabled))
+        request_trace_begin(dispatch, request);
     if (dispatch->flags_changed)
         edit_flags(dispatch);
     edits_seal(dispatch->edits);

@@ -20,6 +20,7 @@
 #include "dataplane/stream.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/topology.h"
+#include "dataplane/trace_limit.h"
 #include "dataplane/virtual.h"
 #include "dataplane/write_timestamp.h"
 
@@ -34,6 +35,7 @@ struct worker_shared {
     struct node_watch *watch;
     _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
     _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
+    struct trace_limit trace_limit;            /* of requests that get a tracing id */
     struct write_clock write_clock;            /* stamps of writes without a client timestamp */
     _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
 };
@@ -68,7 +70,7 @@ struct worker {
     struct snapshot *snapshot;
     uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
-    uint8_t versions;        /* a set (versions.h): what new clients may speak */
+    uint8_t versions;                       /* a set (versions.h): what new clients may speak */
     struct dynbuf supported;                /* SUPPORTED body for the topologies in force */
     struct function_source function_source; /* of the values that replace now() and the like */
     struct compression_room opened_request, opened_answer; /* compressed frames made plain */

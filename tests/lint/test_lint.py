@@ -48,7 +48,7 @@ DATAPLANE_CORE = {
     "text_list",
     "tls_side",
     "topology",
-    "topology_build",
+    "topology_build", "trace_limit",
     "versions",
     "virtual",
     "virtual_bind",
