@@ -49,6 +49,12 @@ def bad_values():
                 bad = ["", "LOUD", "INFO,DEBUG"]
             elif kind == "TEXT_NONEMPTY":
                 bad = [""]
+            elif kind == "DOUBLE":
+                bad = ["", "x", "nan", "0", "1e9", "1,5"]
+            elif kind == "NUMBERS":
+                bad = ["", "1,,2", "2,1", "0", "1,x"]
+            elif kind == "CHOICE":
+                bad = ["", "none", "PRIMARY_ONLY,"]
             else:
                 continue
             for value in bad:
@@ -64,7 +70,7 @@ def test_a_bad_value_stops_the_start_with_one_line(program, required, name, valu
         assert len(lines) == 1, lines
         assert name in lines[0]
         assert value in lines[0]
-        assert re.search(r"must|allowed|expected", lines[0])
+        assert re.search(r"must|allowed|expected|possible values", lines[0])
 
 
 @pytest.mark.parametrize("name", REQUIRED)
