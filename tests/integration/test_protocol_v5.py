@@ -7,7 +7,9 @@ import pytest
 from cassandra.cluster import _NOT_SET  # the driver finds the version by itself
 
 from support import wire, wire_framing
+from support.certificates import Authority
 from support.programs import Lab
+from support.tls import OverTls, client_context, secure
 from support.waiting import wait_until
 
 KEYSPACE = "CREATE KEYSPACE {} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
@@ -298,3 +300,36 @@ def test_negative_stream_and_length_limits_in_segments(proxy):
             client.send_bytes(wire_framing.segment(pieces[at : at + 131071], is_self_contained=False))
         assert client.receive_for(1).name == "ERROR"
         assert client.ask("OPTIONS", stream=2).name == "SUPPORTED"
+
+
+def test_shadow_reads(lab, modern, compression):
+    """The shadow connection has segments of its own; large answers to it are dropped as they come."""
+    origin, target, _ = modern
+    proxy = lab.proxy(origin, target, READ_MODE="DUAL_ASYNC_ON_SECONDARY").start()
+    with client_of(proxy, compression) as client:
+        client.query(f"INSERT INTO ks.kv (k, v) VALUES (50, '{text_of(300_000)}')")
+
+        def is_copied():
+            assert client.rows("SELECT v FROM ks.kv WHERE k = 50")[0][0] == text_of(300_000).encode()
+            return proxy.metric("zdm_proxy_shadow_reads_total") >= 3
+
+        wait_until(is_copied, "reads are copied")
+    assert not [name for name, value in proxy.metrics().items() if "bad_segments" in name and value]
+
+
+def test_under_tls(lab, tmp_path, compression):
+    """Records of TLS and segments of v5 do not know of each other."""
+    authority = Authority(tmp_path)
+    clusters = [secure(lab.cluster(name, options=list(NEW)), authority).start() for name in ("origin", "target")]
+    reached = [OverTls(cluster, client_context(authority, checks_name=False)) for cluster in clusters]
+    for cluster in reached:
+        cluster.query(KEYSPACE.format("ks"), "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)")
+    proxy = lab.proxy(*clusters, ORIGIN_TLS_SERVER_CA_PATH=str(authority.ca), TARGET_TLS_SERVER_CA_PATH=str(authority.ca))
+    pair = authority.issue("listener", proxy.address)
+    proxy.settings |= {"PROXY_TLS_CERT_PATH": str(pair.cert), "PROXY_TLS_KEY_PATH": str(pair.key)}
+    proxy.start()
+    with client_of(proxy, compression, tls=client_context(authority)) as client:
+        for key, size in enumerate(SIZES):
+            client.query(f"INSERT INTO ks.kv (k, v) VALUES ({key}, '{text_of(size)}')")
+            assert client.rows(f"SELECT v FROM ks.kv WHERE k = {key}")[0][0] == text_of(size).encode()
+    assert reached[0].rows("SELECT k, v FROM ks.kv") == reached[1].rows("SELECT k, v FROM ks.kv")
