@@ -207,6 +207,28 @@ def test_a_compressed_frame_nobody_agreed_on(world):
         assert client.is_closed(timeout=5)
 
 
+def test_v5_knows_lz4_alone(lab):
+    origin, target = lab.pair(options=["--versions", "3,4,5"])
+    proxy = lab.proxy(origin, target).start()
+    with proxy.connect(version=5, compression="lz4") as client:
+        assert client.rows("SELECT cluster_name FROM system.local")
+    with pytest.raises(wire.ServerError, match="Unknown or unsupported compression algorithm"):
+        proxy.connect(version=5, compression="snappy")
+
+
+def test_pages_of_compressed_answers(world, keyspace, compression, version):
+    """The paging state is the proxy's to mark, so those answers are opened, and all rows come."""
+    with client_of(world, compression, version) as client:
+        prepared = client.prepare(f"INSERT INTO {keyspace}.kv (k, v) VALUES (?, ?)")
+        for k in range(25):
+            client.execute(prepared, [wire.int_value(k), b"v" * 900 * k])
+        pages = list(client.pages(f"SELECT k FROM {keyspace}.kv", page_size=7))
+        assert [len(page) for page in pages] == [7, 7, 7, 4]
+        assert len({row[0] for page in pages for row in page}) == 25
+        large = list(client.pages(f"SELECT k, v FROM {keyspace}.kv", page_size=10))
+        assert sum(len(page) for page in large) == 25
+
+
 def test_the_python_driver(world, keyspace, compression):
     with world.proxy.driver(compression=compression) as session:
         statement = session.prepare(f"INSERT INTO {keyspace}.kv (k, v) VALUES (?, ?)")
