@@ -8,7 +8,7 @@ from cassandra.cluster import _NOT_SET  # the driver finds the version by itself
 
 from support import wire, wire_framing
 from support.certificates import Authority
-from support.programs import Lab
+from support.programs import Lab, is_sanitized
 from support.tls import OverTls, client_context, secure
 from support.waiting import wait_until
 
@@ -333,3 +333,24 @@ def test_under_tls(lab, tmp_path, compression):
             client.query(f"INSERT INTO ks.kv (k, v) VALUES ({key}, '{text_of(size)}')")
             assert client.rows(f"SELECT v FROM ks.kv WHERE k = {key}")[0][0] == text_of(size).encode()
     assert reached[0].rows("SELECT k, v FROM ks.kv") == reached[1].rows("SELECT k, v FROM ks.kv")
+
+
+def test_a_client_that_does_not_read_stops_the_clusters(modern, proxy, compression):
+    """Large answers wait in the clusters, not in the proxy, and arrive whole and in any order of small and large."""
+    origin, target, _ = modern
+    big = text_of(3_000_000)
+    with client_of(proxy, compression, timeout=60) as client, client_of(proxy, compression) as other:
+        client.query(f"INSERT INTO ks.kv (k, v) VALUES (60, '{big}')")
+        client.query("INSERT INTO ks.kv (k, v) VALUES (61, 'small')")
+        before = proxy.resident_bytes()
+        reads = [wire.query_body(f"SELECT v FROM ks.kv WHERE k = {60 + n % 2}", version=5) for n in range(60)]
+        client.send_frames(*(client.encoded("QUERY", body, n) for n, body in enumerate(reads)))
+        for key in range(200, 220):
+            other.query(f"INSERT INTO ks.kv (k, v) VALUES ({key}, 'meanwhile')")
+        most = 0
+        for n in range(60):
+            value = wire.parse_result(client.receive_for(n).body, 5).rows[0][0]
+            assert value == (b"small" if n % 2 else big.encode())
+            most = max(most, proxy.resident_bytes() - before)
+        if not is_sanitized():
+            assert most < 32 * 1024 * 1024
