@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from support import wire, wire_framing
+from support.programs import is_sanitized
 from support.waiting import wait_until
 
 ALGORITHMS = ("lz4", "snappy")
@@ -187,15 +188,16 @@ def test_a_body_that_lies_costs_only_its_request(world, keyspace, compression, n
 
 
 def test_a_bomb_is_not_inflated(world, compression):
-    """A frame as large as requests may be, announcing as much as its bytes can stand for: 4 GiB at the most."""
+    """Two MiB can stand for so much, were there no limit: nothing is reserved for it. (A sanitizer keeps freed memory for a while.)"""
     before = world.proxy.resident_bytes()
-    body = announce(compression, (16 << 20) + 1, b"\0" * (2 << 20))
+    body = announce(compression, (500 if compression == "lz4" else 40) << 20, b"\0" * (2 << 20))
     with client_of(world, compression, timeout=30) as client:
         for stream in range(20):
             client.send_bytes(wire.frame_bytes("QUERY", body, stream, 4, wire.COMPRESSED))
-            assert client.receive_for(stream).name == "ERROR"
+            frame = client.receive_for(stream)
+            assert "over the limit" in wire.parse_error(frame.body)[1]
         client.query("SELECT * FROM system.local")
-    assert world.proxy.resident_bytes() < before + (64 << 20)
+    assert world.proxy.resident_bytes() < before + ((400 if is_sanitized() else 30) << 20)
 
 
 def test_a_compressed_frame_nobody_agreed_on(world):
