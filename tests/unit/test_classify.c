@@ -136,11 +136,62 @@ static void test_write_type_names(void **state)
     assert_string_equal(write_type_name(WRITE_CAS), "CAS");
 }
 
+/* Which writes the proxy may stamp. */
+static const struct {
+    bool takes_timestamp;
+    const char *text;
+} stamps[] = {
+    {true, "INSERT INTO t (k) VALUES (1)"},
+    {true, "INSERT INTO t (k) VALUES (1) USING TTL 60"},
+    {true, "INSERT INTO t JSON '{\"k\": 1}'"},
+    {true, "INSERT INTO t (timestamp, using_it) VALUES (1, 'USING TIMESTAMP 5')"},
+    {true, "UPDATE t USING TTL ? SET timestamp = ? WHERE k = 1 AND timestamp = 2"},
+    {true, "UPDATE t SET v = 1 /* USING TIMESTAMP 1 */ WHERE k = 1"},
+    {true, "UPDATE t SET \"using\" = \"timestamp\" WHERE k = 1"},
+    {true, "UPDATE t SET c = c + 1 WHERE k = 1"},
+    {true, "DELETE v FROM t WHERE k = 1"},
+    {true, "DELETE FROM t USING"},
+    {true, "BEGIN BATCH INSERT INTO t (k) VALUES (1) USING TIMESTAMP 5; APPLY BATCH"},
+    {true, "BEGIN UNLOGGED BATCH INSERT INTO t (k) VALUES (1); APPLY BATCH"},
+    {false, "INSERT INTO t (k) VALUES (1) USING TIMESTAMP 5"},
+    {false, "INSERT INTO t (k) VALUES (1) USING TTL 5 AND TIMESTAMP 6"},
+    {false, "insert into t (k) values (1) using ttl :a and timestamp :b"},
+    {false, "UPDATE t USING TIMESTAMP ? AND TTL ? SET v = 1 WHERE k = 1"},
+    {false, "UPDATE t USING TTL -1 AND TIMESTAMP -2 SET v = 1 WHERE k = 1"},
+    {false, "DELETE FROM t USING TIMESTAMP 1 WHERE k = 1"},
+    {false, "BEGIN BATCH USING TIMESTAMP 5 INSERT INTO t (k) VALUES (1); APPLY BATCH"},
+    {false, "BEGIN UNLOGGED BATCH USING TIMESTAMP ? INSERT INTO t (k) VALUES (1); APPLY BATCH"},
+    {false, "BEGIN COUNTER BATCH UPDATE t SET c = c + 1 WHERE k = 1; APPLY BATCH"},
+    {false, "INSERT INTO t (k) VALUES (1) IF NOT EXISTS"},
+    {false, "INSERT INTO t (k) VALUES (1) IF NOT EXISTS USING TTL 5"},
+    {false, "UPDATE t SET v = 1 WHERE k = 1 IF v = 2"},
+    {false, "BEGIN BATCH DELETE FROM t WHERE k = 1 IF EXISTS; APPLY BATCH"},
+    {false, "CREATE TABLE t (k int PRIMARY KEY)"},
+    {false, "TRUNCATE t"},
+    {false, "USE ks"},
+    {false, "SELECT * FROM t"},
+    {false, "SELECT * FROM system.local"},
+    {false, "DESCRIBE TABLES"},
+    {false, "GRANT SELECT ON t TO r"},
+    {false, ""},
+};
+
+static void test_which_writes_take_a_timestamp(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof stamps / sizeof stamps[0]; i++) {
+        struct statement_class got = classify_statement(stamps[i].text, strlen(stamps[i].text), "");
+        if (got.takes_timestamp != stamps[i].takes_timestamp)
+            fail_msg("%s: %d", stamps[i].text, got.takes_timestamp);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_write_type_names),
+        cmocka_unit_test(test_which_writes_take_a_timestamp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
