@@ -13,7 +13,7 @@ import pytest
 from support import wire
 from support.certificates import Authority
 from support.load import Load
-from support.programs import Lab, driver_session
+from support.programs import Lab, driver_session, is_sanitized
 from support.tls import OverTls, Resuming, client_context
 from support.waiting import wait_until
 
@@ -229,7 +229,8 @@ def test_random_bytes_hang_and_grow_nothing(place):
                 assert client.rows("SELECT v FROM ks.kv WHERE k = 1") == [[b"one"]]
         place.proxy.wait_metric("zdm_client_connections_total", 1)
         assert client.rows("SELECT v FROM ks.kv WHERE k = 1") == [[b"one"]]
-        assert place.proxy.resident_bytes() - before < 32 << 20
+        if not is_sanitized():  # AddressSanitizer keeps what was freed for a while
+            assert place.proxy.resident_bytes() - before < 32 << 20
     ended = sum(value for name, value in delta.items() if name.startswith("zdm_client_disconnections_total"))
     assert ended == count
     assert delta[CLOSED] >= count * 0.9
