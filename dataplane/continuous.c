@@ -57,7 +57,10 @@ void continuous_await_next(struct request *request)
     struct worker *worker = request->session->worker;
     request->started_ns = worker_now(worker);
     list_remove(&request->deadline);
-    list_append(&worker->deadlines, &request->deadline);
+    /* In DSE's v2 the cluster may be waiting for the client to grant it more pages, for as long as
+     * the client likes. A cluster that is gone is found out by heartbeats. */
+    if (request->session->version != CQL_VERSION_DSE2 || request->is_cancelled)
+        list_append(&worker->deadlines, &request->deadline);
 }
 
 bool continuous_on_deadline(struct session *session, struct request *request)

@@ -1,6 +1,7 @@
 /* DSE's continuous paging: a read is answered with page after page on one stream id, without the
  * client asking for each, until the page that says it is the last, or an ERROR. The request's slot
- * stays taken as long; time limits begin anew with each page. REVISE_REQUEST, which ends such a
+ * stays taken as long. The time limit begins anew with each page; in v2, where the client grants
+ * pages, it is that of the first. REVISE_REQUEST, which ends such a
  * read or grants it more pages, names it by its stream id: it goes to the cluster that runs it. */
 #pragma once
 

@@ -54,10 +54,10 @@ def test_every_page_is_passed_on(paging, version, size):
         assert client.ask("OPTIONS", stream=1).name == "SUPPORTED"
 
 
-def test_pages_may_take_longer_than_one_request(paging, version):
+def test_pages_may_take_longer_than_one_request(paging):
     """Each page has the whole time limit; the first that is late ends the request with an error."""
     proxy, pager = paging
-    with proxy.metric_delta() as delta, proxy.connect(version=version) as client:
+    with proxy.metric_delta() as delta, proxy.connect(version=0x41) as client:
         begin(client, 10, 10, 5)
         for number in range(1, 5):
             with pytest.raises(TimeoutError):
@@ -72,6 +72,46 @@ def test_pages_may_take_longer_than_one_request(paging, version):
         pages(client, pager, 1, 10, 6)  # and what came late was not passed on
         assert not client.waiting
     assert delta["zdm_proxy_expired_requests_total"] == 1
+
+
+def test_a_client_may_take_its_time_to_grant_pages(paging):
+    """Version 2: only the first page is awaited by the clock."""
+    proxy, pager = paging
+    with proxy.connect(version=0x42) as client:
+        begin(client, 2, 10, 5)
+        pager.step.release()
+        assert dse.page_of(client.receive_for(5)) == (1, False, 10)
+        with pytest.raises(TimeoutError):
+            client.receive(2.5)
+        pager.step.release()
+        assert dse.page_of(client.receive_for(5)) == (2, True, 10)
+        begin(client, 2, 10, 6)
+        assert wire.parse_error(client.receive_for(6, 5).body)[0] == wire.READ_TIMEOUT
+        for _ in range(2):
+            pager.step.release()
+
+
+def test_a_simulated_cluster_pages(lab, version):
+    """The same of a server that reads the options and has rows to show."""
+    origin, target = lab.pair(options=DSE)
+    for cluster in (origin, target):
+        cluster.query(
+            "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+            "CREATE TABLE ks.t (k int PRIMARY KEY)", *(f"INSERT INTO ks.t (k) VALUES ({n})" for n in range(9)),
+        )  # fmt: skip
+    proxy = lab.proxy(origin, target, PROXY_MAX_STREAM_IDS="4").start()
+    options = struct.pack(">iii", 0, 0, 0)[: 8 if version == 0x41 else 12]
+    body = wire.long_string("SELECT k FROM ks.t") + struct.pack(">HIi", wire.ONE, dse.CONTINUOUS_PAGING | 0x04, 2) + options
+    with proxy.connect(version=version) as client:
+        for stream in range(10, 20):
+            client.send("QUERY", body, stream)
+            frames, flags = [], 0
+            while not flags & dse.LAST_PAGE:
+                frames.append(client.receive_for(stream))
+                flags = struct.unpack(">iI", frames[-1].body[:8])[1]
+                assert frames[-1].name == "RESULT" and flags & dse.PAGE
+            assert len(frames) == 5
+        assert target.stats()["statements"]["select"] == 0
 
 
 def test_revisions_name_the_request_by_the_clusters_stream_id(paging, version):
