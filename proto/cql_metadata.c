@@ -4,55 +4,7 @@
 #include "proto/cql_metadata.h"
 
 #include "proto/cql_response.h"
-
-/* Types within types; Cassandra's own limits are far below. */
-#define TYPE_DEPTH_MAX 64
-
-/* Kinds of [option] that carry more than their number. */
-enum type_kind {
-    TYPE_CUSTOM = 0x00,
-    TYPE_LIST = 0x20,
-    TYPE_MAP = 0x21,
-    TYPE_SET = 0x22,
-    TYPE_UDT = 0x30,
-    TYPE_TUPLE = 0x31,
-};
-
-static void skip_type(struct cql_cursor *cursor, unsigned depth)
-{
-    if (depth > TYPE_DEPTH_MAX) {
-        cursor->failed = true;
-        return;
-    }
-    uint16_t fields = 0;
-    switch (cql_read_u16(cursor)) {
-    case TYPE_CUSTOM:
-        (void)cql_read_string(cursor);
-        break;
-    case TYPE_MAP:
-        skip_type(cursor, depth + 1);
-        skip_type(cursor, depth + 1);
-        break;
-    case TYPE_LIST:
-    case TYPE_SET:
-        skip_type(cursor, depth + 1);
-        break;
-    case TYPE_UDT:
-        (void)cql_read_string(cursor);
-        (void)cql_read_string(cursor);
-        for (fields = cql_read_u16(cursor); fields > 0 && !cursor->failed; fields--) {
-            (void)cql_read_string(cursor);
-            skip_type(cursor, depth + 1);
-        }
-        break;
-    case TYPE_TUPLE:
-        for (fields = cql_read_u16(cursor); fields > 0 && !cursor->failed; fields--)
-            skip_type(cursor, depth + 1);
-        break;
-    default:
-        break;
-    }
-}
+#include "proto/cql_rows.h"
 
 static void skip_table(struct cql_cursor *cursor)
 {
@@ -64,7 +16,7 @@ static void skip_table(struct cql_cursor *cursor)
 static void skip_column(struct cql_cursor *cursor)
 {
     (void)cql_read_string(cursor);
-    skip_type(cursor, 0);
+    cql_skip_type(cursor);
 }
 
 /* The metadata of a Prepared result's bind variables. */
