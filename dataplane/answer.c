@@ -281,8 +281,8 @@ static void deliver(struct session *session, const struct request *request, enum
 
 /* ---- outcomes ---- */
 
-static void record(struct session *session, struct request *request, enum cluster_id cluster,
-                   enum outcome outcome, int32_t error_code)
+static inline void record(struct session *session, struct request *request, enum cluster_id cluster,
+                          enum outcome outcome, int32_t error_code)
 {
     struct upstream *upstream = &session->upstreams[cluster];
     request->outcomes[cluster] = outcome;
