@@ -51,7 +51,7 @@ static const struct {
     {0x07, 'q', "QUERY"},        {0x08, 'r', "RESULT"},         {0x09, 'q', "PREPARE"},
     {0x0A, 'q', "EXECUTE"},      {0x0B, 'q', "REGISTER"},       {0x0C, 'r', "EVENT"},
     {0x0D, 'q', "BATCH"},        {0x0E, 'r', "AUTH_CHALLENGE"}, {0x0F, 'q', "AUTH_RESPONSE"},
-    {0x10, 'r', "AUTH_SUCCESS"},
+    {0x10, 'r', "AUTH_SUCCESS"}, {0xFF, 'q', "REVISE_REQUEST"},
 };
 
 static void test_opcodes(void **state)
