@@ -44,7 +44,9 @@ MUST_CHECK bool cql_inflate(enum cql_compression compression, const uint8_t *bod
  * body. The body may be incomplete (a large frame of which only the beginning has arrived): what it
  * has decides how far it gets. Returns how many bytes out holds, which is less than wanted when the
  * body stands for less or its beginning does not reach so far; 0 also when it is corrupt. They are
- * the first bytes of what cql_inflate gives, if that succeeds. */
+ * the first bytes of what cql_inflate gives, if that succeeds (but for an LZ4 block that copies
+ * from distance 0, which its format forbids and the library lets pass: never bytes of anybody
+ * else). */
 size_t cql_inflate_head(enum cql_compression compression, const uint8_t *body, size_t length,
                         uint8_t *out, size_t wanted);
 

@@ -25,7 +25,9 @@ struct cql_span {
 
 static inline struct cql_cursor cql_cursor_over(const void *data, size_t length)
 {
-    return (struct cql_cursor){.at = data, .end = (const uint8_t *)data + length, .failed = false};
+    const uint8_t *at = data;
+    /* Nothing at all may be NULL, from which C does not even let 0 be counted. */
+    return (struct cql_cursor){.at = at, .end = length == 0 ? at : at + length, .failed = false};
 }
 
 static inline size_t cql_cursor_left(const struct cql_cursor *cursor)
@@ -40,7 +42,8 @@ static inline const uint8_t *cql_cursor_take(struct cql_cursor *cursor, size_t l
         return NULL;
     }
     const uint8_t *taken = cursor->at;
-    cursor->at += length;
+    if (length > 0)
+        cursor->at += length;
     return taken;
 }
 

@@ -9,6 +9,8 @@
 #include "common/check.h"
 #include "dataplane/functions.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 static void make(void *context, enum function_kind kind, struct function_value *value)
 {
     static const uint8_t lengths[] = {16, 16, 8, 4, 8};
