@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Measures what the proxy costs beside HAProxy in TCP mode: scripts/bench.sh [--yes] [option...]
+#
+#   --quick               one short round instead of three of 3 s: for a first look, not for a claim
+#   --rounds N            how many rounds (3)
+#   --seconds S           how long each measurement lasts (3)
+#   --only PATTERN        only the workloads whose name matches
+#   --peer NAME=ADDR:PORT[:PID]   one more CQL proxy to put beside them, started by you in front of the
+#                         stubs; with its PID its CPU time is measured too; may be repeated
+#   --stubs               only starts the stub clusters such a proxy needs, until Ctrl-C
+#   --no-callgrind        leaves out counting instructions
+#   --json FILE           writes all figures
+#   --write-docs          puts the tables into docs/performance.md
+#   --binaries DIR        measures the programs of this directory and builds nothing
+#   --yes                 install missing Debian packages without asking
+#
+# The main figure is the CPU time of the proxy's process per answered request, which other programs on the machine
+# hardly distort; requests per second and latencies they do.
+
+set -uo pipefail
+# shellcheck source=lib/common.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=lib/packages.sh
+. "$ROOT/scripts/lib/packages.sh"
+# shellcheck source=lib/build.sh
+. "$ROOT/scripts/lib/build.sh"
+
+binaries=''
+options=()
+while (($#)); do
+    case $1 in
+    -h | --help) print_usage "$0"; exit 0 ;;
+    --yes) ASSUME_YES=1 ;;
+    --binaries) binaries=${2:?--binaries needs a directory}; shift ;;
+    *) options+=("$1") ;;
+    esac
+    shift
+done
+
+packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_BENCH[@]}"
+if [[ ! $binaries ]]; then
+    binaries=$ROOT/build/release/bin
+    mkdir -p "$ROOT/build"
+    say "Building (build/release) ..."
+    build_preset release || die "the build failed"
+    cmake --build "$ROOT/build/release" --target bench -- --quiet || die "the build of the measuring programs failed"
+fi
+exec /usr/bin/python3 "$ROOT/tests/bench/compare.py" --binaries "$binaries" "${options[@]}"
