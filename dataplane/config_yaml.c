@@ -280,7 +280,9 @@ static bool read_mapping(struct reader *reader)
 
 static bool read_document(struct reader *reader)
 {
-    if (!next(reader) || !next(reader)) /* the stream, then the document */
+    if (!next(reader)) /* the stream's beginning */
+        return false;
+    if (!next(reader)) /* the document's */
         return false;
     if (reader->event.type == YAML_STREAM_END_EVENT) {
         dynbuf_append_text(reader->error, "EOF: there is nothing in it");

@@ -301,8 +301,8 @@ static void on_prepare(struct dispatch *dispatch)
         return;
     }
     if (statement.class == REQUEST_WRITE)
-        markers = functions_use_prepare(
-            dispatch, (uint32_t)(parsed.text.data - dispatch->body), &parsed.text);
+        markers = functions_use_prepare(dispatch, (uint32_t)(parsed.text.data - dispatch->body),
+                                        &parsed.text);
     struct preparation *preparation = preparation_new(statement, parsed.text, keyspace);
     if (preparation == NULL) {
         session_close(session, CLOSE_OUT_OF_MEMORY, "");

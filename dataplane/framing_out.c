@@ -136,7 +136,7 @@ static bool seal(struct stream *stream)
 {
     struct framing *framing = stream->framing;
     size_t header = cql_segment_header_bytes(framing->writes_lz4);
-    size_t wire_length = framing->length, inflated_length = 0;
+    size_t wire_length, inflated_length = 0;
     uint8_t *deflated = stream->loop->framing->deflated;
     uint8_t trailer[CQL_SEGMENT_TRAILER_BYTES];
     uint32_t crc;

@@ -16,7 +16,7 @@ struct preparation {
     struct cql_span text; /* data NULL: longer than PREPARED_TEXT_MAX */
     struct cql_span keyspace;
     uint32_t function_markers; /* how many markers stand for calls the proxy evaluates */
-    uint8_t bytes[]; /* of text and keyspace */
+    uint8_t bytes[];           /* of text and keyspace */
 };
 
 /* Copies text and keyspace. NULL: out of memory. */

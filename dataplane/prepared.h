@@ -48,9 +48,9 @@ struct prepared {
     bool columns_differ; /* the clusters' result metadata describe different columns */
     struct statement_class statement;
     struct function_plan *functions; /* values EXECUTE must add; NULL: none */
-    const char *keyspace; /* the one it was prepared under, "" for none */
-    size_t text_length;   /* 0: longer than PREPARED_TEXT_MAX, not kept */
-    char text[];          /* the statement, for those who answer it or prepare it again */
+    const char *keyspace;            /* the one it was prepared under, "" for none */
+    size_t text_length;              /* 0: longer than PREPARED_TEXT_MAX, not kept */
+    char text[]; /* the statement, for those who answer it or prepare it again */
 };
 
 /* What an entry is made of; spans are copied. */

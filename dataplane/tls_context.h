@@ -46,8 +46,8 @@ struct tls_context {
     size_t expiry_count;
 };
 
-/* Before anything else of the process uses OpenSSL: it is not to tidy up at exit, when a thread that
- * nobody waits for (bundle_fetch.c) may still be at work. */
+/* Before anything else of the process uses OpenSSL: it is not to tidy up at exit, when a thread
+ * that nobody waits for (bundle_fetch.c) may still be at work. */
 void tls_init(void);
 
 /* TLS 1.2 and up, OpenSSL's default ciphers, no renegotiation, no compression. NULL: *error names

@@ -16,8 +16,8 @@ struct topology_node {
     struct sockaddr_storage address;
     socklen_t address_length;
     char name[64]; /* ip:port ([ip]:port for IPv6), as dialled, or a host id: the metrics label */
-    char server_name[256]; /* whom its certificate must be for; empty: its address */
-    bool is_behind_sni;    /* the address is an SNI proxy's, which is asked for name */
+    char server_name[256];      /* whom its certificate must be for; empty: its address */
+    bool is_behind_sni;         /* the address is an SNI proxy's, which is asked for name */
     struct node_health *health; /* in a topology's nodes and spare_nodes; NULL: not watched */
 };
 
@@ -35,9 +35,9 @@ struct topology {
     _Atomic uint32_t references;
     enum cluster_id cluster;
     bool requires_authentication; /* the control connection was asked to authenticate */
-    uint8_t protocol_version; /* highest version the control connection could speak (3 or 4) */
-    uint8_t versions;         /* what its nodes speak: versions.h */
-    char cluster_title[256]; /* cluster_name of system.local */
+    uint8_t protocol_version;     /* highest version the control connection could speak (3 or 4) */
+    uint8_t versions;             /* what its nodes speak: versions.h */
+    char cluster_title[256];      /* cluster_name of system.local */
 
     /* The nodes new upstreams use, in round-robin order; at least one. With host assignment off:
      * the control connection's node only. spare_nodes: the other nodes of the datacenter, for

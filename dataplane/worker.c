@@ -248,8 +248,7 @@ static void run_topology_message(struct mailbox_message *message, void *owner)
     worker->topologies[cluster] = switching->topology;
     make_offer(worker);
     for (struct list *node = worker->sessions.next; node != &worker->sessions; node = node->next)
-        upstream_on_topology(
-            &CONTAINER_OF(node, struct session, link)->upstreams[cluster]);
+        upstream_on_topology(&CONTAINER_OF(node, struct session, link)->upstreams[cluster]);
     free(switching);
 }
 
