@@ -339,16 +339,17 @@ def test_a_client_that_does_not_read_stops_the_clusters(modern, proxy, compressi
     """Large answers wait in the clusters, not in the proxy, and arrive whole and in any order of small and large."""
     origin, target, _ = modern
     big = text_of(3_000_000)
+    count = 16 if is_sanitized() else 60  # all must be through before the first one's time is over
     with client_of(proxy, compression, timeout=60) as client, client_of(proxy, compression) as other:
         client.query(f"INSERT INTO ks.kv (k, v) VALUES (60, '{big}')")
         client.query("INSERT INTO ks.kv (k, v) VALUES (61, 'small')")
         before = proxy.resident_bytes()
-        reads = [wire.query_body(f"SELECT v FROM ks.kv WHERE k = {60 + n % 2}", version=5) for n in range(60)]
+        reads = [wire.query_body(f"SELECT v FROM ks.kv WHERE k = {60 + n % 2}", version=5) for n in range(count)]
         client.send_frames(*(client.encoded("QUERY", body, n) for n, body in enumerate(reads)))
         for key in range(200, 220):
             other.query(f"INSERT INTO ks.kv (k, v) VALUES ({key}, 'meanwhile')")
         most = 0
-        for n in range(60):
+        for n in range(count):
             value = wire.parse_result(client.receive_for(n).body, 5).rows[0][0]
             assert value == (b"small" if n % 2 else big.encode())
             most = max(most, proxy.resident_bytes() - before)

@@ -24,7 +24,8 @@ static void test_rates(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(rates); i++) {
         int rate = rates[i];
-        struct trace_limit limit = {.next_ns = 0};
+        static struct trace_limit limit;
+        limit = (struct trace_limit){.next_ns = 0};
         assert_int_equal(take_all(&limit, start, rate), rate);
         assert_int_equal(take_all(&limit, start, rate), 0);
         /* One is back after its share of a second, all after a second, no more after a minute. */
@@ -36,7 +37,7 @@ static void test_rates(void **state)
 
 static void test_without_a_limit(void **state)
 {
-    struct trace_limit limit = {.next_ns = 0};
+    static struct trace_limit limit;
     (void)state;
     assert_int_equal(take_all(&limit, NS_PER_S, 0), 10000);
     assert_int_equal(take_all(&limit, NS_PER_S, -5), 10000);

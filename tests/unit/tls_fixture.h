@@ -29,8 +29,10 @@ static inline char *text_of_bio(BIO *bio)
 {
     char *data;
     long length = BIO_get_mem_data(bio, &data);
-    char *text = strndup(data, (size_t)length);
+    char *text = malloc((size_t)length + 1);
     assert_non_null(text);
+    memcpy(text, data, (size_t)length);
+    text[length] = '\0';
     BIO_free(bio);
     return text;
 }
