@@ -8,6 +8,7 @@
 #   --peer NAME=ADDR:PORT[:PID]   one more CQL proxy to put beside them, started by you in front of the
 #                         stubs; with its PID its CPU time is measured too; may be repeated
 #   --stubs               only starts the stub clusters such a proxy needs, until Ctrl-C
+#   --scale               instead: how the cost grows with workers, connections, prepared statements, idle clients
 #   --no-callgrind        leaves out counting instructions
 #   --json FILE           writes all figures
 #   --write-docs          puts the tables into docs/performance.md

@@ -261,15 +261,28 @@ static bool mentions(struct cql_span statement, const char *word)
     return memmem(statement.data, statement.length, word, strlen(word)) != NULL;
 }
 
+/* Like a real id, a digest: bytes spread evenly, because proxies hash by them. The last one says
+ * what EXECUTE is answered with. */
 static void put_prepared_id(struct wire_bytes *to, struct cql_span statement)
 {
     uint64_t hash = 0xcbf29ce484222325ULL; /* FNV-1a */
     for (size_t i = 0; i < statement.length; i++)
         hash = (hash ^ statement.data[i]) * 0x100000001b3ULL;
-    uint8_t id[PREPARED_ID_BYTES] = {is_select(statement) ? 'R' : 'W'};
-    memcpy(id + 8, &hash, sizeof hash);
+    uint8_t id[PREPARED_ID_BYTES];
+    for (size_t half = 0; half < 2; half++) {
+        hash = (hash ^ hash >> 31) * 0x9e3779b97f4a7c15ULL;
+        hash ^= hash >> 29;
+        memcpy(id + 8 * half, &hash, sizeof hash);
+    }
+    id[PREPARED_ID_BYTES - 1] = is_select(statement) ? 'R' : 'W';
     put_u16(to, sizeof id);
     wire_append(to, id, sizeof id);
+}
+
+static bool executes_select(struct cql_span body)
+{
+    size_t last = 2 + PREPARED_ID_BYTES - 1;
+    return body.length > last && body.data[last] == 'R';
 }
 
 static void give_prepared(struct wire *wire, const struct wire_frame *request,
@@ -337,8 +350,7 @@ void answers_give(const struct answers *answers, struct wire *wire,
     struct cql_span head = body_head(request, room);
     switch (request->header.opcode) {
     case CQL_OPCODE_EXECUTE:
-        give(wire, request,
-             head.length > 2 && head.data[2] == 'R' ? &answers->row_bare : &answers->nothing);
+        give(wire, request, executes_select(head) ? &answers->row_bare : &answers->nothing);
         break;
     case CQL_OPCODE_QUERY:
         give_query(answers, wire, request, statement_of(head));

@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 import report
+import scale
 from contenders import HAPROXY, ORIGIN, OURS, PORT, PORT_METRICS, PORT_TLS, TARGET, Failure, Programs, listens
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -120,14 +121,15 @@ def parse():
     parser.add_argument("--peer", type=parse_peer, action="append", default=[])
     parser.add_argument("--stubs", action="store_true")
     parser.add_argument("--no-callgrind", dest="callgrind", action="store_false")
+    parser.add_argument("--scale", action="store_true")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--write-docs", action="store_true")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1.0 if options.quick else 3.0)
     options.warm_up = 0.3 if options.quick else 0.5
-    if options.write_docs and (options.quick or options.only):
-        parser.error("--write-docs wants a full run: without --quick and --only")
+    if options.write_docs and (options.quick or options.only or options.scale):
+        parser.error("--write-docs wants a full run: without --quick, --only and --scale")
     return options
 
 
@@ -147,6 +149,8 @@ def measure(options, programs):
         print(f"stub clusters at {ORIGIN}:{PORT} and {TARGET}:{PORT}; Ctrl-C ends them")
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
         return None
+    if options.scale:
+        return {"scale": scale.measure(options, programs, load)}
     certificate, key, both = programs.certificate()
     pids["haproxy"] = programs.haproxy(both)
     pids["cloudgate"] = programs.ours()
@@ -183,7 +187,7 @@ def main():
         sys.exit(130)
     if result is None:
         return
-    print(report.tables(result))
+    print(scale.table(result["scale"]) if options.scale else report.tables(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     if options.write_docs:

@@ -40,7 +40,6 @@ struct load {
     int epoll;
     int timer; /* of the open loop */
     bool is_counting;
-    bool is_ending;    /* nothing new is sent */
     uint64_t begin_ns; /* of what is counted */
     uint64_t open_begin_ns;
     uint64_t open_sent; /* the next request of the open loop, counted from 0 */
@@ -84,7 +83,7 @@ static void send_one(struct load *load, struct client *client, uint16_t stream, 
 
 static bool may_send(const struct load *load)
 {
-    return !load->is_ending && (load->options.requests == 0 || load->sent < load->options.requests);
+    return load->options.requests == 0 || load->sent < load->options.requests;
 }
 
 static void flush_client(struct load *load, struct client *client)
@@ -100,6 +99,30 @@ static void flush_client(struct load *load, struct client *client)
     struct epoll_event event = {.events = EPOLLIN | (is_writing ? EPOLLOUT : 0),
                                 .data.ptr = client};
     CHECK(epoll_ctl(load->epoll, EPOLL_CTL_MOD, client->channel.fd, &event) == 0);
+}
+
+/* The next client in turn that has a free stream; NULL: none has. */
+static struct client *next_free_client(struct load *load)
+{
+    unsigned count = load->options.connections;
+    for (unsigned tried = 0; tried < count; tried++) {
+        struct client *client = &load->clients[load->next_client];
+        load->next_client = (load->next_client + 1) % count;
+        if (client->free_count > 0)
+            return client;
+    }
+    return NULL;
+}
+
+/* false: no client has a free stream. */
+static bool send_on_next(struct load *load, uint64_t at_ns)
+{
+    struct client *client = next_free_client(load);
+    if (client == NULL)
+        return false;
+    send_one(load, client, client->free_streams[--client->free_count], at_ns);
+    flush_client(load, client);
+    return true;
 }
 
 static void note_error(struct load *load, const struct wire_frame *answer)
@@ -128,10 +151,13 @@ static void take_answer(struct load *load, struct client *client, const struct w
         histogram_add(&load->latencies, now - client->sent_at[stream]);
     }
     client->sent_at[stream] = 0;
-    if (load->options.rate == 0 && may_send(load))
+    if (load->options.rate == 0 && load->options.rotating == 0 && may_send(load)) {
         send_one(load, client, (uint16_t)stream, now);
-    else
-        client->free_streams[client->free_count++] = (uint16_t)stream;
+        return;
+    }
+    client->free_streams[client->free_count++] = (uint16_t)stream;
+    if (load->options.rotating > 0 && may_send(load))
+        send_on_next(load, now);
 }
 
 static void serve(struct load *load, struct client *client)
@@ -163,24 +189,12 @@ static uint64_t due_ns(const struct load *load)
 static void send_due(struct load *load)
 {
     uint64_t now = clock_now_ns();
-    unsigned count = load->options.connections;
-    bool is_full = false;
-    while (may_send(load) && !is_full && due_ns(load) <= now) {
-        unsigned tried = 0;
-        while (tried < count && load->clients[load->next_client].free_count == 0) {
-            load->next_client = (load->next_client + 1) % count;
-            tried++;
-        }
-        is_full = tried == count;
-        if (is_full)
-            break;
-        struct client *client = &load->clients[load->next_client];
-        load->next_client = (load->next_client + 1) % count;
-        send_one(load, client, client->free_streams[--client->free_count], due_ns(load));
+    while (may_send(load) && due_ns(load) <= now) {
+        if (!send_on_next(load, due_ns(load)))
+            return;
         load->open_sent++;
-        flush_client(load, client);
     }
-    if (is_full || !may_send(load))
+    if (!may_send(load))
         return;
     uint64_t due = due_ns(load);
     struct itimerspec when = {
@@ -246,6 +260,22 @@ static void handle(struct load *load, const struct epoll_event *event)
         serve(load, client);
 }
 
+static void begin_closed_loop(struct load *load)
+{
+    const struct load_options *options = &load->options;
+    if (options->rate > 0)
+        return;
+    for (unsigned i = 0; i < options->rotating && may_send(load); i++)
+        if (!send_on_next(load, clock_now_ns()))
+            die("--rotating", "is more than connections times --in-flight");
+    for (unsigned i = 0; i < options->connections && options->rotating == 0; i++) {
+        struct client *client = &load->clients[i];
+        while (client->free_count > 0 && may_send(load))
+            send_one(load, client, client->free_streams[--client->free_count], clock_now_ns());
+        flush_client(load, client);
+    }
+}
+
 static void run(struct load *load)
 {
     const struct load_options *options = &load->options;
@@ -259,12 +289,7 @@ static void run(struct load *load)
     load->open_begin_ns = start;
     if (options->warm_up == 0)
         begin_counting(load);
-    for (unsigned i = 0; i < options->connections && options->rate == 0; i++) {
-        struct client *client = &load->clients[i];
-        while (client->free_count > 0 && may_send(load))
-            send_one(load, client, client->free_streams[--client->free_count], clock_now_ns());
-        flush_client(load, client);
-    }
+    begin_closed_loop(load);
     for (;;) {
         if (options->rate > 0)
             send_due(load);

@@ -21,7 +21,9 @@ struct load_process {
 struct load_options {
     struct sockaddr_in at;
     unsigned connections;
-    unsigned in_flight;  /* per connection; the most an open loop may reach */
+    unsigned in_flight; /* per connection; the most an open loop may reach */
+    unsigned
+        rotating; /* in flight over all connections, each on the next one; 0: in_flight on each */
     unsigned read_share; /* of a hundred requests */
     unsigned value_bytes;
     unsigned statements; /* prepared statements of each kind, used in turn */

@@ -12,6 +12,7 @@ static const char usage[] =
     "usage: cqlload --connect ADDRESS:PORT [option...]\n"
     "  --connections N      8\n"
     "  --in-flight K        32, per connection; the most an open loop may reach\n"
+    "  --rotating N         instead: N in flight in all, each next one on the next connection\n"
     "  --rate R             open loop: R requests a second, latency from the intended send time\n"
     "  --read-share P       100, of a hundred requests\n"
     "  --value BYTES        100, of a written value\n"
@@ -30,6 +31,7 @@ enum option_code {
     OPTION_CONNECT = 1,
     OPTION_CONNECTIONS,
     OPTION_IN_FLIGHT,
+    OPTION_ROTATING,
     OPTION_RATE,
     OPTION_READ_SHARE,
     OPTION_VALUE,
@@ -50,6 +52,7 @@ static const struct option names[] = {
     {"connect", required_argument, NULL, OPTION_CONNECT},
     {"connections", required_argument, NULL, OPTION_CONNECTIONS},
     {"in-flight", required_argument, NULL, OPTION_IN_FLIGHT},
+    {"rotating", required_argument, NULL, OPTION_ROTATING},
     {"rate", required_argument, NULL, OPTION_RATE},
     {"read-share", required_argument, NULL, OPTION_READ_SHARE},
     {"value", required_argument, NULL, OPTION_VALUE},
@@ -132,6 +135,9 @@ static void take(struct load_options *options, int code)
     case OPTION_IN_FLIGHT:
         options->in_flight = whole("--in-flight takes 1 to 2048", 1, LOAD_IN_FLIGHT_MAX);
         break;
+    case OPTION_ROTATING:
+        options->rotating = whole("--rotating takes 1 to 1000000", 1, 1e6);
+        break;
     case OPTION_RATE:
         options->rate = real("--rate takes 0.1 to 10000000", 0.1, 1e7);
         break;
@@ -200,6 +206,8 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
         refuse("what is this", argv[optind]);
     if (options->at.sin_port == 0)
         refuse("--connect is missing", "see --help");
+    if (options->rotating > 0 && options->rate > 0)
+        refuse("either --rotating or", "--rate");
     if (options->requests > 0)
         options->warm_up = 0;
 }

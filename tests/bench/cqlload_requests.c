@@ -186,6 +186,8 @@ bool load_requests_make(struct load_requests *requests, const struct load_option
         struct wire_bytes ids = {0};
         CHECK(frames != NULL);
         requests->frames[kind] = frames;
+        if (options->read_share == (kind == KIND_READ ? 0 : 100))
+            continue; /* none of this kind is ever sent */
         for (size_t i = 0; i < requests->per_kind; i++) {
             struct wire_bytes body = {0};
             if (options->is_plain) {
