@@ -72,7 +72,7 @@ static bool has_timestamp(struct cql_lexer lexer)
         /* The attribute's value: 60, -1, ?, :name. */
         token = cql_lexer_next(&lexer);
         if (cql_token_is_symbol(token, ':') || cql_token_is_symbol(token, '-'))
-            token = cql_lexer_next(&lexer);
+            (void)cql_lexer_next(&lexer);
         if (!cql_token_is_word(cql_lexer_next(&lexer), "and"))
             return false;
         token = cql_lexer_next(&lexer);
