@@ -69,6 +69,15 @@ class Play:
     def down(self):
         return self.proxy.metric('zdm_proxy_nodes_down{cluster="origin"}')
 
+    def bring_back(self, how):
+        """Ends the fault of node 1, which is then believed up and given clients again."""
+        self.origin.tell(f"{how} off {self.addresses[1]}")
+        wait_until(lambda: self.down() == 0, "the node is believed up", timeout=20)
+        clients = [self.proxy.connect() for _ in range(3)]
+        assert self.connections() == {self.node(i): 1 for i in range(3)}
+        for client in clients:
+            client.close()
+
     def serve(self, count):
         """So many clients in turn; how long each took to be ready and answered, in s."""
         times = []
@@ -112,12 +121,7 @@ def test_under_tls_a_dead_node_costs_as_little(lab, tmp_path, how):
     assert max(times) < DELAY_S, times
     assert play.failovers() == 1
     assert play.down() == 1
-    play.origin.tell(f"{how} off {play.addresses[1]}")
-    wait_until(lambda: play.down() == 0, "the node is believed up", timeout=20)
-    clients = [play.proxy.connect() for _ in range(3)]
-    assert play.connections() == {play.node(i): 1 for i in range(3)}
-    for client in clients:
-        client.close()
+    play.bring_back(how)
 
 
 def test_a_node_that_swallows_connections_costs_one_head_start(lab):
@@ -151,12 +155,7 @@ def test_a_node_that_is_back_gets_clients_again(lab, how):
     play.origin.tell(f"{how} on {play.addresses[1]}")
     play.serve(3)
     assert play.down() == 1
-    play.origin.tell(f"{how} off {play.addresses[1]}")
-    wait_until(lambda: play.down() == 0, "the node is believed up", timeout=20)
-    clients = [play.proxy.connect() for _ in range(3)]
-    assert play.connections() == {play.node(i): 1 for i in range(3)}
-    for client in clients:
-        client.close()
+    play.bring_back(how)
 
 
 def test_all_nodes_dead_is_told_before_a_driver_gives_up(lab):
