@@ -487,7 +487,7 @@ void control_conn_init(struct control_conn *conn, struct stream_loop *loop,
         .heartbeat_interval_ms = (uint64_t)config->heartbeat_interval_ms,
         .first_version = first_version(config),
     };
-    stream_init(&conn->stream, loop, &stream_handlers);
+    stream_init(&conn->stream, loop, &stream_handlers, STREAM_TO_CLUSTER + cluster);
     dynbuf_init(&conn->supported, FRAME_BODY_MAX);
     dynbuf_init(&conn->local, FRAME_BODY_MAX);
     conn->step_timer = evtimer_new(loop->base, on_step_timer, conn);

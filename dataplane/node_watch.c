@@ -262,7 +262,7 @@ static void follow(struct node_watch *watch, struct node_health *health, bool is
     probe->watch = watch;
     probe->health = node_health_get(health);
     probe->node = entry->node;
-    stream_init(&probe->stream, watch->loop, &probe_handlers);
+    stream_init(&probe->stream, watch->loop, &probe_handlers, STREAM_TO_CLUSTER + health->cluster);
     probe->timer = evtimer_new(watch->loop->base, on_timer, probe);
     CHECK(probe->timer != NULL);
     entry->probe = probe;

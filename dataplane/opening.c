@@ -361,7 +361,8 @@ bool opening_start(struct upstream *upstream, size_t turn, uint64_t deadline_ns)
     opening->deadline_ns = deadline_ns;
     for (size_t i = 0; i < ATTEMPTS_MAX; i++) {
         opening->attempts[i].opening = opening;
-        stream_init(&opening->attempts[i].stream, &worker->loop, &attempt_handlers);
+        stream_init(&opening->attempts[i].stream, &worker->loop, &attempt_handlers,
+                    STREAM_TO_CLUSTER + upstream->cluster);
     }
     upstream->opening = opening;
     sort_candidates(opening);

@@ -319,7 +319,7 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
     request_table_init(&session->requests, (uint32_t)worker->config->max_stream_ids);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         upstream_init(&session->upstreams[i], session, (enum cluster_id)i);
-    stream_init(&session->client, &worker->loop, &client_handlers);
+    stream_init(&session->client, &worker->loop, &client_handlers, STREAM_TO_CLIENT);
     metrics_add(worker->metrics, METRIC_CLIENT_CONNECTIONS, 1);
     worker_keep_ticking(worker);
     if (!tls_stream_adopt(&session->client, fd))

@@ -20,7 +20,8 @@ bool stream_loop_init(struct stream_loop *loop, struct event_base *base, size_t 
 {
     *loop = (struct stream_loop){.base = base, .now_ns = clock_now_ns()};
     chunk_pool_init(&loop->chunks, large_limit);
-    list_init(&loop->dirty);
+    for (int rank = 0; rank < STREAM_FLUSH_RANKS; rank++)
+        list_init(&loop->dirty[rank]);
     list_init(&loop->again);
     loop->scratch = malloc(STREAM_SCRATCH_BYTES);
     loop->tls_scratch = malloc(TLS_SCRATCH_BYTES);
@@ -36,9 +37,9 @@ void stream_loop_fini(struct stream_loop *loop)
 }
 
 void stream_init(struct stream *stream, struct stream_loop *loop,
-                 const struct stream_handlers *handlers)
+                 const struct stream_handlers *handlers, enum stream_flush_rank rank)
 {
-    *stream = (struct stream){.loop = loop, .handlers = handlers};
+    *stream = (struct stream){.loop = loop, .handlers = handlers, .flush_rank = (uint8_t)rank};
     transport_init(&stream->transport);
     list_init(&stream->dirty);
     list_init(&stream->again);
@@ -47,7 +48,7 @@ void stream_init(struct stream *stream, struct stream_loop *loop,
 void stream_mark_dirty(struct stream *stream)
 {
     if (list_is_empty(&stream->dirty))
-        list_append(&stream->loop->dirty, &stream->dirty);
+        list_append(&stream->loop->dirty[stream->flush_rank], &stream->dirty);
 }
 
 static bool has_kept(const struct stream *stream)
@@ -484,9 +485,18 @@ static void flush(struct stream *stream)
         stream->handlers->on_drained(stream);
 }
 
+/* A flush may make others dirty, of any rank: they have their turn at once. */
+static struct list *take_dirty(struct stream_loop *loop)
+{
+    struct list *node = NULL;
+    for (int rank = 0; rank < STREAM_FLUSH_RANKS && node == NULL; rank++)
+        node = list_take_first(&loop->dirty[rank]);
+    return node;
+}
+
 void stream_loop_flush(struct stream_loop *loop)
 {
-    for (struct list *node; (node = list_take_first(&loop->dirty)) != NULL;) {
+    for (struct list *node; (node = take_dirty(loop)) != NULL;) {
         struct stream *stream = CONTAINER_OF(node, struct stream, dirty);
         if (stream_is_open(stream) && !stream->is_connecting && !stream->is_flush_blocked)
             flush(stream);

@@ -17,6 +17,7 @@
 #include "common/check.h"
 #include "common/list.h"
 #include "dataplane/chunk.h"
+#include "dataplane/cluster_id.h"
 #include "dataplane/transport.h"
 
 struct event;
@@ -50,11 +51,21 @@ enum stream_pause {
 /* What is kept, at most STREAM_WHOLE_FRAME, and behind it one read or the payload of a segment. */
 #define STREAM_SCRATCH_BYTES (3 * STREAM_READ_BYTES)
 
+/* Streams are flushed in this order within a turn, so that what goes to one peer process goes out
+ * in a row: the peer is woken once and finds the rest while it works, instead of falling asleep
+ * between sends to others. Waking a process costs more than all the proxy itself does for a
+ * request. */
+enum stream_flush_rank {
+    STREAM_TO_CLUSTER = 0, /* and that cluster's id */
+    STREAM_TO_CLIENT = CLUSTER_COUNT,
+    STREAM_FLUSH_RANKS,
+};
+
 /* The part of a worker that all its streams share. */
 struct stream_loop {
     struct event_base *base;
     struct chunk_pool chunks;
-    struct list dirty; /* streams with something to flush */
+    struct list dirty[STREAM_FLUSH_RANKS]; /* streams with something to flush */
     struct list
         again; /* streams whose kept input must be looked at again without a new readiness event */
     uint8_t *scratch;                /* STREAM_SCRATCH_BYTES */
@@ -96,6 +107,7 @@ struct stream {
     bool reads_segments, writes_segments; /* framing.h */
     uint8_t linger_reads; /* > 0: our end is closed, the peer's last bytes are being dropped */
     uint8_t paused;       /* set of enum stream_pause */
+    uint8_t flush_rank;   /* enum stream_flush_rank */
     struct event *read_event;
     struct event *write_event;
     uint32_t life; /* connections it has had: grows with each close */
@@ -114,7 +126,7 @@ void stream_loop_fini(struct stream_loop *loop);
 
 /* A closed stream. */
 void stream_init(struct stream *stream, struct stream_loop *loop,
-                 const struct stream_handlers *handlers);
+                 const struct stream_handlers *handlers, enum stream_flush_rank rank);
 /* The next stream_adopt or stream_connect of this closed stream speaks TLS: on_input, on_connected
  * and on_drained come after its handshake, for which the owner keeps the time. Takes tls over. */
 void stream_secure(struct stream *stream, struct tls_connection *tls);

@@ -715,7 +715,8 @@ void upstream_init(struct upstream *upstream, struct session *session, enum clus
         .reply_opcode = 0xff,
     };
     list_init(&upstream->watched);
-    stream_init(&upstream->stream, &session->worker->loop, &upstream_handlers);
+    stream_init(&upstream->stream, &session->worker->loop, &upstream_handlers,
+                STREAM_TO_CLUSTER + cluster);
 }
 
 void upstream_fini(struct upstream *upstream)

@@ -135,7 +135,8 @@ static inline void open_loop(struct fixture *fixture, size_t large_limit)
 static inline void close_loop(struct fixture *fixture)
 {
     assert_int_equal(fixture->loop.chunks.large_bytes, 0); /* nothing is left behind */
-    assert_true(list_is_empty(&fixture->loop.dirty));
+    for (int rank = 0; rank < STREAM_FLUSH_RANKS; rank++)
+        assert_true(list_is_empty(&fixture->loop.dirty[rank]));
     assert_true(list_is_empty(&fixture->loop.again));
     stream_loop_fini(&fixture->loop);
     event_base_free(fixture->base);
@@ -161,7 +162,7 @@ static inline void prepare_end(struct end *end, struct fixture *fixture)
 {
     *end = (struct end){.peer = -1};
     dynbuf_init(&end->frames, 64 * MIB);
-    stream_init(&end->stream, &fixture->loop, &handlers);
+    stream_init(&end->stream, &fixture->loop, &handlers, STREAM_TO_CLIENT);
 }
 
 static inline void open_end(struct end *end, struct fixture *fixture)

@@ -43,7 +43,7 @@ static void test_a_connection_changes_its_owner(void **state)
     (void)state;
     open_loop(&fixture, 0);
     prepare_end(&heir, &fixture);
-    stream_init(&mover.stream, &fixture.loop, &mover_handlers);
+    stream_init(&mover.stream, &fixture.loop, &mover_handlers, STREAM_TO_CLIENT);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     assert_true(stream_adopt(&mover.stream, pair[0]));
     assert_int_equal(send(pair[1], "not a frame", 11, 0), 11);
@@ -109,7 +109,7 @@ static void test_a_new_connection_begins_empty(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fresh), 0);
     returner.next = fresh[0];
     dynbuf_init(&returner.seen, KIB);
-    stream_init(&returner.stream, &fixture.loop, &returner_handlers);
+    stream_init(&returner.stream, &fixture.loop, &returner_handlers, STREAM_TO_CLIENT);
     assert_true(stream_adopt(&returner.stream, old[0]));
     assert_int_equal(send(old[1], "of the old", 10, 0), 10);
     UNTIL(&fixture, returner.next < 0);
