@@ -176,7 +176,6 @@ static void deliver_prepared(struct session *session, const struct request *requ
                              struct cql_header header, const uint8_t *body, const uint8_t *frame,
                              size_t length)
 {
-    struct worker *worker = session->worker;
     const struct preparation *preparation = request->preparation;
     struct function_plan *functions = NULL;
     struct prepared *prepared = NULL;
@@ -194,9 +193,7 @@ static void deliver_prepared(struct session *session, const struct request *requ
             "PREPARE: a cluster answered with something else than a prepared statement id");
         return;
     }
-    metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES,
-                prepared_registry_add(worker->shared->prepared, prepared));
-    prepared_put(prepared);
+    worker_remember_prepared(session->worker, prepared);
     pass_on(session, request->client_stream, is_hiding ? hidden.data : frame,
             is_hiding ? hidden.length : length);
     dynbuf_fini(&hidden);

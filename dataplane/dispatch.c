@@ -96,9 +96,7 @@ static void prepare_virtual(const struct dispatch *dispatch, struct statement_cl
             session_close(session, CLOSE_OUT_OF_MEMORY, "");
             return;
         }
-        metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES,
-                    prepared_registry_add(worker->shared->prepared, prepared));
-        prepared_put(prepared);
+        worker_remember_prepared(worker, prepared);
     }
     session_reply(session, dispatch->header.stream, opcode, body->data, body->length);
 }

@@ -29,10 +29,6 @@
 
 extern char **environ;
 
-/* Prepared statements the process remembers; a driver that meets a forgotten one prepares it again.
- */
-#define PREPARED_ENTRIES_MAX 65536
-
 /* Descriptors beside those of clients: listeners, control connections, refused clients, HTTP. */
 #define DESCRIPTORS_SPARE 512
 

@@ -6,20 +6,26 @@
 #include <pthread.h>
 #include <string.h>
 
-#define SHARDS        16
-#define SHARD_BUCKETS 4096
+#define CACHE_LINE 64
+#define SHARDS     16
+/* Slots of a cache that are looked over for each entry the registry has let go of. */
+#define SWEEP_SLOTS 32
+/* Removals a single lookup pays for, at most. */
+#define SWEEP_REMOVALS_MAX 16
 
 struct shard {
     pthread_mutex_t mutex;
-    struct prepared *buckets[SHARD_BUCKETS];
-    struct list clock; /* oldest first; the eviction hand starts at the front */
-    size_t count;
-    size_t text_bytes; /* of the entries' texts */
+    struct prepared_table entries; /* of struct prepared, by the origin's id */
+    struct list clock;             /* oldest first; the eviction hand starts at the front */
+    size_t text_bytes;             /* of the entries' texts */
 };
 
 struct prepared_registry {
+    /* Entries let go of so far. Workers read it at every lookup: it has a cache line without
+     * anything that changes more often. */
+    _Alignas(CACHE_LINE) _Atomic uint64_t removals;
     size_t shard_entries_max;
-    struct shard shards[SHARDS];
+    _Alignas(CACHE_LINE) struct shard shards[SHARDS];
 };
 
 /* Ids are MD5 sums, so their own bytes are the hash; anything else a server may send still works,
@@ -36,6 +42,12 @@ static uint64_t hash_id(struct cql_span id)
     return hash ^ hash >> 29;
 }
 
+/* Tables find their slots by the low bits, so what is divided is divided by the high ones. */
+static size_t hash_share(uint64_t hash, size_t shares)
+{
+    return (hash >> 32) * shares >> 32;
+}
+
 static struct cql_span id_span(const struct prepared_id *id)
 {
     return (struct cql_span){id->bytes, id->length};
@@ -43,11 +55,13 @@ static struct cql_span id_span(const struct prepared_id *id)
 
 struct prepared_registry *prepared_registry_new(size_t entries_max)
 {
-    struct prepared_registry *registry = calloc(1, sizeof *registry);
+    struct prepared_registry *registry = aligned_alloc(CACHE_LINE, sizeof *registry);
     CHECK(registry != NULL);
+    memset(registry, 0, sizeof *registry);
     registry->shard_entries_max = entries_max / SHARDS > 0 ? entries_max / SHARDS : 1;
     for (size_t i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&registry->shards[i].mutex, NULL);
+        prepared_table_init(&registry->shards[i].entries);
         list_init(&registry->shards[i].clock);
     }
     return registry;
@@ -61,6 +75,7 @@ void prepared_registry_free(struct prepared_registry *registry)
         struct shard *shard = &registry->shards[i];
         for (struct list *node; (node = list_take_first(&shard->clock)) != NULL;)
             prepared_put(CONTAINER_OF(node, struct prepared, link));
+        prepared_table_fini(&shard->entries);
         pthread_mutex_destroy(&shard->mutex);
     }
     free(registry);
@@ -83,7 +98,9 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
         return NULL;
     if (text.length > PREPARED_TEXT_MAX)
         text.length = 0;
-    struct prepared *prepared = malloc(sizeof *prepared + text.length + keyspace.length + 1);
+    size_t bytes = sizeof(struct prepared) + text.length + keyspace.length + 1;
+    struct prepared *prepared =
+        aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
     if (prepared == NULL)
         return NULL;
     *prepared = (struct prepared){
@@ -128,32 +145,38 @@ void prepared_put(struct prepared *prepared)
     }
 }
 
-/* The link that points at the entry with this id, or the NULL at the chain's end. */
-static struct prepared **find_link(struct shard *shard, uint64_t hash, struct cql_span origin_id)
+/* The slot of the entry with this id, or NULL. */
+static struct prepared_slot *find_slot(const struct shard *shard, uint64_t hash,
+                                       struct cql_span origin_id)
 {
-    struct prepared **link = &shard->buckets[(hash / SHARDS) % SHARD_BUCKETS];
-    while (*link != NULL && !prepared_id_is(&(*link)->ids[CLUSTER_ORIGIN], origin_id))
-        link = &(*link)->next;
-    return link;
+    struct prepared_slot *slot;
+    for (size_t at = hash; (slot = prepared_table_match(&shard->entries, hash, &at)) != NULL;
+         at++) {
+        const struct prepared *entry = slot->item;
+        if (prepared_id_is(&entry->ids[CLUSTER_ORIGIN], origin_id))
+            return slot;
+    }
+    return NULL;
 }
 
-static void unlink_entry(struct shard *shard, struct prepared **link)
+static void remove_entry(struct prepared_registry *registry, struct shard *shard,
+                         struct prepared_slot *slot)
 {
-    struct prepared *entry = *link;
-    CHECK(entry != NULL);
+    CHECK(slot != NULL);
+    struct prepared *entry = slot->item;
     atomic_store_explicit(&entry->is_replaced, true, memory_order_release);
-    *link = entry->next;
+    atomic_fetch_add_explicit(&registry->removals, 1, memory_order_release);
+    prepared_table_remove(&shard->entries, slot);
     list_remove(&entry->link);
-    shard->count--;
     shard->text_bytes -= entry->text_length;
     prepared_put(entry);
 }
 
 /* Second chance: an entry used since the hand last came by goes to the back once more. When all are
  * used, the hand comes round and takes the oldest. */
-static void evict_one(struct shard *shard)
+static void evict_one(struct prepared_registry *registry, struct shard *shard)
 {
-    for (size_t tries = shard->count + 1; tries > 0; tries--) {
+    for (size_t tries = shard->entries.count + 1; tries > 0; tries--) {
         struct prepared *oldest = CONTAINER_OF(list_first(&shard->clock), struct prepared, link);
         if (tries > 1 && atomic_exchange_explicit(&oldest->is_used, false, memory_order_relaxed)) {
             list_remove(&oldest->link);
@@ -161,7 +184,7 @@ static void evict_one(struct shard *shard)
             continue;
         }
         struct cql_span id = id_span(&oldest->ids[CLUSTER_ORIGIN]);
-        unlink_entry(shard, find_link(shard, hash_id(id), id));
+        remove_entry(registry, shard, find_slot(shard, hash_id(id), id));
         return;
     }
 }
@@ -175,30 +198,34 @@ static void take_over_metadata_ids(struct prepared *prepared, const struct prepa
     memcpy(prepared->metadata_ids, before->metadata_ids, sizeof prepared->metadata_ids);
 }
 
-int prepared_registry_add(struct prepared_registry *registry, struct prepared *prepared)
+struct prepared_change prepared_registry_add(struct prepared_registry *registry,
+                                             struct prepared *prepared)
 {
     struct cql_span id = id_span(&prepared->ids[CLUSTER_ORIGIN]);
     uint64_t hash = hash_id(id);
-    struct shard *shard = &registry->shards[hash % SHARDS];
+    struct shard *shard = &registry->shards[hash_share(hash, SHARDS)];
+    struct prepared_change change = {0};
     pthread_mutex_lock(&shard->mutex);
-    int before = (int)shard->count;
-    struct prepared **link = find_link(shard, hash, id);
-    if (*link != NULL) {
-        take_over_metadata_ids(prepared, *link);
-        unlink_entry(shard, link);
+    size_t before = shard->entries.count;
+    struct prepared_slot *slot = find_slot(shard, hash, id);
+    if (slot != NULL) {
+        take_over_metadata_ids(prepared, slot->item);
+        remove_entry(registry, shard, slot);
     }
-    while (shard->count > 0 &&
-           (shard->count >= registry->shard_entries_max ||
-            shard->text_bytes + prepared->text_length > PREPARED_BYTES_MAX / SHARDS))
-        evict_one(shard);
-    struct prepared **bucket = &shard->buckets[(hash / SHARDS) % SHARD_BUCKETS];
-    prepared_get(prepared);
-    prepared->next = *bucket;
-    *bucket = prepared;
-    list_append(&shard->clock, &prepared->link);
-    shard->count++;
-    shard->text_bytes += prepared->text_length;
-    int change = (int)shard->count - before;
+    while (shard->entries.count > 0 &&
+           (shard->entries.count >= registry->shard_entries_max ||
+            shard->text_bytes + prepared->text_length > PREPARED_BYTES_MAX / SHARDS)) {
+        evict_one(registry, shard);
+        change.evicted++;
+    }
+    if (prepared_table_add(&shard->entries, hash, prepared)) {
+        prepared_get(prepared);
+        list_append(&shard->clock, &prepared->link);
+        shard->text_bytes += prepared->text_length;
+    } else {
+        change.evicted++;
+    }
+    change.entries = (int)shard->entries.count - (int)before;
     pthread_mutex_unlock(&shard->mutex);
     return change;
 }
@@ -207,9 +234,10 @@ struct prepared *prepared_registry_find(struct prepared_registry *registry,
                                         struct cql_span origin_id)
 {
     uint64_t hash = hash_id(origin_id);
-    struct shard *shard = &registry->shards[hash % SHARDS];
+    struct shard *shard = &registry->shards[hash_share(hash, SHARDS)];
     pthread_mutex_lock(&shard->mutex);
-    struct prepared *found = *find_link(shard, hash, origin_id);
+    const struct prepared_slot *slot = find_slot(shard, hash, origin_id);
+    struct prepared *found = slot == NULL ? NULL : slot->item;
     if (found != NULL) {
         prepared_get(found);
         atomic_store_explicit(&found->is_used, true, memory_order_relaxed);
@@ -244,6 +272,8 @@ struct prepared *prepared_registry_find_by_target(struct prepared_registry *regi
 void prepared_cache_init(struct prepared_cache *cache, struct prepared_registry *registry)
 {
     *cache = (struct prepared_cache){.registry = registry};
+    for (size_t i = 0; i < PREPARED_CACHE_PARTS; i++)
+        prepared_table_init(&cache->parts[i]);
 }
 
 static void free_if_unused(struct prepared_handle *handle)
@@ -254,46 +284,104 @@ static void free_if_unused(struct prepared_handle *handle)
     free(handle);
 }
 
-static void uncache(struct prepared_handle **slot)
+static void let_go(struct prepared_handle *handle)
 {
-    struct prepared_handle *handle = *slot;
-    if (handle == NULL)
-        return;
-    *slot = NULL;
     handle->is_cached = false;
     free_if_unused(handle);
 }
 
-void prepared_cache_fini(struct prepared_cache *cache)
+static void uncache(struct prepared_table *part, struct prepared_slot *slot)
 {
-    for (size_t i = 0; i < PREPARED_CACHE_SLOTS; i++)
-        uncache(&cache->slots[i]);
+    struct prepared_handle *handle = slot->item;
+    prepared_table_remove(part, slot);
+    let_go(handle);
 }
 
-struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span origin_id)
+void prepared_cache_fini(struct prepared_cache *cache)
 {
-    struct prepared_handle **slot = &cache->slots[hash_id(origin_id) % PREPARED_CACHE_SLOTS];
-    struct prepared_handle *handle = *slot;
-    if (LIKELY(handle != NULL &&
-               prepared_id_is(&handle->prepared->ids[CLUSTER_ORIGIN], origin_id) &&
-               !atomic_load_explicit(&handle->prepared->is_replaced, memory_order_acquire))) {
-        if (!atomic_load_explicit(&handle->prepared->is_used, memory_order_relaxed))
-            atomic_store_explicit(&handle->prepared->is_used, true, memory_order_relaxed);
-        handle->uses++;
-        return handle;
+    for (size_t i = 0; i < PREPARED_CACHE_PARTS; i++) {
+        struct prepared_table *part = &cache->parts[i];
+        for (size_t slot = 0; slot <= part->mask; slot++) {
+            if (part->slots[slot].item != NULL)
+                let_go(part->slots[slot].item);
+        }
+        prepared_table_fini(part);
     }
+}
+
+static bool is_stale(const struct prepared_handle *handle)
+{
+    return atomic_load_explicit(&handle->prepared->is_replaced, memory_order_acquire);
+}
+
+/* Looks over the next slots for what the registry no longer has. */
+static void sweep(struct prepared_cache *cache, size_t slots)
+{
+    for (; slots > 0; slots--) {
+        struct prepared_table *part = &cache->parts[cache->sweep_part];
+        if (cache->sweep_slot > part->mask) {
+            prepared_table_shrink(part);
+            cache->sweep_part = (cache->sweep_part + 1) % PREPARED_CACHE_PARTS;
+            cache->sweep_slot = 0;
+            continue;
+        }
+        struct prepared_slot *slot = &part->slots[cache->sweep_slot];
+        if (slot->item != NULL && is_stale(slot->item))
+            uncache(part, slot); /* and look again: another may have moved here */
+        else
+            cache->sweep_slot++;
+    }
+}
+
+static void catch_up(struct prepared_cache *cache, uint64_t removals)
+{
+    uint64_t missed = removals - cache->removals_seen;
+    if (missed > SWEEP_REMOVALS_MAX)
+        missed = SWEEP_REMOVALS_MAX;
+    cache->removals_seen += missed;
+    sweep(cache, (size_t)missed * SWEEP_SLOTS);
+}
+
+/* The first use, or the first since the registry has let go of what was cached. */
+static struct prepared_handle *find_anew(struct prepared_cache *cache, struct prepared_table *part,
+                                         uint64_t hash, struct cql_span origin_id)
+{
     struct prepared *found = prepared_registry_find(cache->registry, origin_id);
     if (found == NULL)
         return NULL;
-    handle = calloc(1, sizeof *handle);
+    struct prepared_handle *handle = malloc(sizeof *handle);
     if (handle == NULL) {
         prepared_put(found);
         return NULL;
     }
-    uncache(slot);
-    *handle = (struct prepared_handle){.prepared = found, .uses = 1, .is_cached = true};
-    *slot = handle;
+    *handle = (struct prepared_handle){.prepared = found, .uses = 1};
+    handle->is_cached = prepared_table_add(part, hash, handle);
     return handle;
+}
+
+struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span origin_id)
+{
+    uint64_t hash = hash_id(origin_id);
+    struct prepared_table *part = &cache->parts[hash_share(hash, PREPARED_CACHE_PARTS)];
+    struct prepared_slot *slot;
+    uint64_t removals = atomic_load_explicit(&cache->registry->removals, memory_order_relaxed);
+    if (UNLIKELY(removals != cache->removals_seen))
+        catch_up(cache, removals);
+    for (size_t at = hash; (slot = prepared_table_match(part, hash, &at)) != NULL; at++) {
+        struct prepared_handle *handle = slot->item;
+        struct prepared *prepared = handle->prepared;
+        if (UNLIKELY(!prepared_id_is(&prepared->ids[CLUSTER_ORIGIN], origin_id)))
+            continue;
+        if (UNLIKELY(is_stale(handle))) {
+            uncache(part, slot);
+            break;
+        }
+        if (!atomic_load_explicit(&prepared->is_used, memory_order_relaxed))
+            atomic_store_explicit(&prepared->is_used, true, memory_order_relaxed);
+        handle->uses++;
+        return handle;
+    }
+    return find_anew(cache, part, hash, origin_id);
 }
 
 void prepared_cache_release(struct prepared_handle *handle)

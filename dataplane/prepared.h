@@ -3,7 +3,12 @@
  * worker reads through its own cache without a lock.
  *
  *   worker: prepared_cache_find ─hit─► handle          (no lock, no shared write)
- *                    └─miss─► registry shard (mutex) ─► counted entry, remembered in the cache */
+ *                    └─miss─► registry shard (mutex) ─► counted entry, remembered in the cache
+ *
+ * Both grow with what they hold. A cache has room for everything its worker has used, so that with
+ * any number of statements each is asked of the registry once. What the registry lets go of, a
+ * cache lets go of a little at a time, as its worker executes: it never keeps alive more than about
+ * half as much again as it has in use. */
 #pragma once
 
 #include <stdatomic.h>
@@ -15,6 +20,7 @@
 #include "common/list.h"
 #include "dataplane/classify.h"
 #include "dataplane/functions.h"
+#include "dataplane/prepared_table.h"
 #include "proto/cql_cursor.h"
 #include "proto/cql_response.h"
 
@@ -30,26 +36,29 @@ static inline bool prepared_id_is(const struct prepared_id *id, struct cql_span 
     return id->length == other.length && memcmp(id->bytes, other.data, other.length) == 0;
 }
 
+/* Statements the process remembers; a driver that meets a forgotten one prepares it again. */
+#define PREPARED_ENTRIES_MAX ((size_t)256 * 1024)
+
 /* Longest statement text that is kept, and how much text all entries together may keep: a registry
  * over that evicts. */
 #define PREPARED_TEXT_MAX  ((size_t)16 * 1024)
 #define PREPARED_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
+/* Aligned to a cache line; what every EXECUTE looks at is in the first. */
 struct prepared {
     _Atomic uint32_t references;
     _Atomic bool is_replaced; /* the registry let go of it (a newer entry has taken its id, or it
                                  was evicted): look the id up again */
     _Atomic bool is_used;     /* since the eviction hand last came by */
-    struct list link;         /* registry: the shard's clock */
-    struct prepared *next;    /* registry: the bucket's chain */
-    struct prepared_id ids[CLUSTER_COUNT];
-    struct prepared_id metadata_ids[CLUSTER_COUNT]; /* of the result metadata; empty: none known */
-    bool ids_differ;     /* the target's id is another than the origin's, which clients use */
-    bool columns_differ; /* the clusters' result metadata describe different columns */
+    bool ids_differ;          /* the target's id is another than the origin's, which clients use */
+    bool columns_differ;      /* the clusters' result metadata describe different columns */
     struct statement_class statement;
     struct function_plan *functions; /* values EXECUTE must add; NULL: none */
-    const char *keyspace;            /* the one it was prepared under, "" for none */
-    size_t text_length;              /* 0: longer than PREPARED_TEXT_MAX, not kept */
+    struct prepared_id ids[CLUSTER_COUNT];
+    struct prepared_id metadata_ids[CLUSTER_COUNT]; /* of the result metadata; empty: none known */
+    struct list link;                               /* registry: the shard's clock */
+    const char *keyspace;                           /* the one it was prepared under, "" for none */
+    size_t text_length;                             /* 0: longer than PREPARED_TEXT_MAX, not kept */
     char text[]; /* the statement, for those who answer it or prepare it again */
 };
 
@@ -75,11 +84,17 @@ void prepared_registry_free(struct prepared_registry *registry);
 struct prepared *prepared_new(const struct prepared_facts *facts);
 void prepared_put(struct prepared *prepared);
 
+struct prepared_change {
+    int entries;      /* by how much their number changed */
+    unsigned evicted; /* how many had to go to make room */
+};
+
 /* Adds the entry, or replaces the one with the same origin id; may evict others. What only newer
  * protocol versions tell (metadata ids) is taken over from the replaced entry when the new one
- * lacks it. The registry takes its own reference. Returns by how much the number of entries
- * changed. */
-int prepared_registry_add(struct prepared_registry *registry, struct prepared *prepared);
+ * lacks it. The registry takes its own reference. Without memory the entry is not added: as if it
+ * had been evicted at once. */
+struct prepared_change prepared_registry_add(struct prepared_registry *registry,
+                                             struct prepared *prepared);
 /* By the client's id: an entry with a reference for the caller, or NULL. */
 struct prepared *prepared_registry_find(struct prepared_registry *registry,
                                         struct cql_span origin_id);
@@ -95,11 +110,15 @@ struct prepared_handle {
     bool is_cached;
 };
 
-#define PREPARED_CACHE_SLOTS 1024
+/* A cache grows in parts, each on its own, so that growing never takes a worker long. */
+#define PREPARED_CACHE_PARTS 64
 
 struct prepared_cache {
     struct prepared_registry *registry;
-    struct prepared_handle *slots[PREPARED_CACHE_SLOTS];
+    struct prepared_table parts[PREPARED_CACHE_PARTS]; /* of struct prepared_handle */
+    uint64_t removals_seen; /* of the registry's; each one pays for a piece of the sweep */
+    size_t sweep_part;      /* where the sweep goes on */
+    size_t sweep_slot;
 };
 
 void prepared_cache_init(struct prepared_cache *cache, struct prepared_registry *registry);

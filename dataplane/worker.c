@@ -392,6 +392,14 @@ bool worker_start(struct worker *worker)
     return pthread_create(&worker->thread, NULL, run, worker) == 0;
 }
 
+void worker_remember_prepared(struct worker *worker, struct prepared *prepared)
+{
+    struct prepared_change change = prepared_registry_add(worker->shared->prepared, prepared);
+    prepared_put(prepared);
+    metrics_add(worker->metrics, METRIC_PSCACHE_ENTRIES, change.entries);
+    metrics_add(worker->metrics, METRIC_PSCACHE_EVICTIONS, change.evicted);
+}
+
 void worker_join(struct worker *worker)
 {
     pthread_join(worker->thread, NULL);

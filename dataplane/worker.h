@@ -103,6 +103,10 @@ void worker_switch_tls(struct worker *worker, enum tls_side side, struct tls_con
 /* For sessions: makes sure the periodic tick runs. */
 void worker_keep_ticking(struct worker *worker);
 
+/* For sessions: what both clusters have prepared is remembered, and counted. Takes the caller's
+ * reference. */
+void worker_remember_prepared(struct worker *worker, struct prepared *prepared);
+
 static inline uint64_t worker_now(const struct worker *worker)
 {
     return worker->loop.now_ns;

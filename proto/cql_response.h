@@ -21,9 +21,8 @@ enum cql_result_kind {
     CQL_RESULT_SCHEMA_CHANGE = 5,
 };
 
-#define CQL_ID_MAX                                                                                 \
-    64 /* prepared ids are 16 bytes in every Cassandra; more than this is refused                  \
-        */
+/* Prepared ids are 16 bytes in every Cassandra; more than this is refused. */
+#define CQL_ID_MAX 32
 
 /* The body after what the flags put in front of it: tracing id, warnings, custom payload
  * (section 2.2). */

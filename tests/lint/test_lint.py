@@ -41,6 +41,7 @@ DATAPLANE_CORE = {
     "paging_tag",
     "preparation",
     "prepared",
+    "prepared_table",
     "proxy_address",
     "route",
     "snapshot",

@@ -13,7 +13,7 @@
 #include "dataplane/prepared.h"
 
 /* The registry's number of shards; a limit is divided among them. Ids with the same first eight
- * bytes fall into the same shard. */
+ * bytes fall into the same shard, and have the same hash in every table. */
 #define SHARDS 16
 
 static const struct statement_class read_class = {.class = REQUEST_READ};
@@ -29,11 +29,11 @@ static struct cql_span span_of(const struct id *id)
     return (struct cql_span){id->bytes, id->length};
 }
 
-/* Sixteen bytes, the n-th of one shard. */
+/* Sixteen bytes, the n-th of one shard; all of a shard have the same hash. */
 static struct id id_in_shard(uint8_t shard, uint32_t n)
 {
     struct id id = {.length = 16};
-    id.bytes[0] = shard;
+    id.bytes[7] = (uint8_t)(shard << 4); /* the registry divides by the high bits */
     memcpy(id.bytes + 8, &n, sizeof n);
     return id;
 }
@@ -68,13 +68,19 @@ static struct prepared *entry(const struct id *origin, const struct id *target,
 }
 
 /* Adds an entry under origin with the given target id; returns the change of the count. */
-static int add(struct prepared_registry *registry, struct id origin, struct id target)
+static struct prepared_change add_counted(struct prepared_registry *registry, struct id origin,
+                                          struct id target)
 {
     struct prepared *prepared = entry(&origin, &target, read_class, "");
     assert_non_null(prepared);
-    int change = prepared_registry_add(registry, prepared);
+    struct prepared_change change = prepared_registry_add(registry, prepared);
     prepared_put(prepared);
     return change;
+}
+
+static int add(struct prepared_registry *registry, struct id origin, struct id target)
+{
+    return add_counted(registry, origin, target).entries;
 }
 
 static int add_one(struct prepared_registry *registry, struct id origin)
@@ -391,7 +397,7 @@ static void *hammer_run(void *context)
             memcpy(target.bytes + 16, &x, sizeof x);
             struct prepared *prepared = entry(&origin, &target, read_class, "");
             CHECK(prepared != NULL);
-            hammer->count += prepared_registry_add(hammer->registry, prepared);
+            hammer->count += prepared_registry_add(hammer->registry, prepared).entries;
             prepared_put(prepared);
             struct prepared *found =
                 prepared_registry_find_by_target(hammer->registry, span_of(&target));
