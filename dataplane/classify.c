@@ -10,15 +10,27 @@ static bool is_system_keyspace(const char *keyspace)
            strncmp(keyspace, "dse_", 4) == 0;
 }
 
+/* The keyspace a statement names. Folded only where its first letter leaves a doubt. */
+static bool names_system_keyspace(struct cql_token token)
+{
+    struct cql_name name;
+    char first = token.text[token.kind == CQL_TOKEN_QUOTED_NAME] | 0x20;
+    if (LIKELY(first != 's' && first != 'd'))
+        return false;
+    cql_scan_name(token, &name);
+    return is_system_keyspace(name.text);
+}
+
 static struct statement_class classify_select(const struct cql_scan *scan,
                                               const char *session_keyspace)
 {
+    bool is_system = scan->has_table && (scan->has_keyspace ? names_system_keyspace(scan->keyspace)
+                                                            : is_system_keyspace(session_keyspace));
+    if (LIKELY(!is_system))
+        return (struct statement_class){.class = REQUEST_READ};
     enum virtual_table table = virtual_classify(scan, session_keyspace);
-    if (table != VIRTUAL_NONE)
-        return (struct statement_class){.class = REQUEST_VIRTUAL, .table = table};
-    const char *keyspace = scan->has_keyspace ? scan->keyspace.text : session_keyspace;
-    bool is_system = scan->has_table && is_system_keyspace(keyspace);
-    return (struct statement_class){.class = is_system ? REQUEST_SYSTEM_READ : REQUEST_READ};
+    return (struct statement_class){
+        .class = table == VIRTUAL_NONE ? REQUEST_SYSTEM_READ : REQUEST_VIRTUAL, .table = table};
 }
 
 struct statement_class classify_statement(const char *text, size_t length, const char *keyspace)
@@ -42,6 +54,7 @@ struct statement_class classify_statement(const char *text, size_t length, const
                           : scan.is_unlogged  ? WRITE_UNLOGGED_BATCH
                                               : WRITE_BATCH,
             .takes_timestamp = !scan.is_conditional && !scan.is_counter && !scan.has_timestamp,
+            .may_call = scan.may_call,
         };
     case CQL_STATEMENT_INSERT:
     case CQL_STATEMENT_UPDATE:
@@ -50,6 +63,7 @@ struct statement_class classify_statement(const char *text, size_t length, const
             .class = REQUEST_WRITE,
             .write_type = scan.is_conditional ? WRITE_CAS : WRITE_SIMPLE,
             .takes_timestamp = !scan.is_conditional && !scan.has_timestamp,
+            .may_call = scan.may_call,
         };
     default:
         return (struct statement_class){

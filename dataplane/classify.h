@@ -32,6 +32,7 @@ struct statement_class {
     enum write_type write_type;
     bool takes_timestamp; /* a write whose text says nothing of when it happened, and which is no
                              lightweight transaction or counter batch: the proxy may say it */
+    bool may_call;        /* a write in whose text a call without arguments may stand */
 };
 
 /* keyspace: the one unqualified names belong to, exact case, "" for none. */

@@ -269,7 +269,7 @@ static void on_query(struct dispatch *dispatch)
         answer_virtual(dispatch, statement.table, text, parsed.text.length, &parsed);
         return;
     }
-    if (statement.class == REQUEST_WRITE)
+    if (statement.may_call)
         functions_use_text(dispatch, (uint32_t)(parsed.text.data - dispatch->body),
                            parsed.text.length);
     send_statement(dispatch, &statement, &parsed, NULL);
@@ -298,7 +298,7 @@ static void on_prepare(struct dispatch *dispatch)
                             "Bind markers named cloudgate_… are the proxy's own: use another name");
         return;
     }
-    if (statement.class == REQUEST_WRITE)
+    if (statement.may_call)
         markers = functions_use_prepare(dispatch, (uint32_t)(parsed.text.data - dispatch->body),
                                         &parsed.text);
     struct preparation *preparation = preparation_new(statement, parsed.text, keyspace);

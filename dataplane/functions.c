@@ -48,16 +48,6 @@ static bool is_word_byte(char byte)
            (byte >= '0' && byte <= '9') || byte == '_' || (uint8_t)byte >= 0x80;
 }
 
-/* token names what name (in lower case) says: unquoted in any case, or quoted exactly so. */
-static bool is_name(struct cql_token token, const char *name)
-{
-    if (token.kind == CQL_TOKEN_QUOTED_NAME) {
-        size_t length = strlen(name);
-        return token.length == length + 2 && memcmp(token.text + 1, name, length) == 0;
-    }
-    return cql_token_is_word(token, name);
-}
-
 static bool is_any_name(struct cql_token token)
 {
     return token.kind == CQL_TOKEN_WORD || token.kind == CQL_TOKEN_QUOTED_NAME;
@@ -68,7 +58,7 @@ static bool is_known(struct cql_token token, enum function_kind *kind)
     if (!is_any_name(token))
         return false;
     for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
-        if (is_name(token, known[i].name)) {
+        if (cql_token_is_name(token, known[i].name)) {
             *kind = known[i].kind;
             return true;
         }
@@ -177,7 +167,7 @@ static bool is_call(const struct function_search *search, struct cql_token name,
     const struct cql_token *last = search->last;
     const char *start = name.text;
     if (cql_token_is_symbol(last[0], '.')) {
-        if (!is_name(last[1], "system") || cql_token_is_symbol(last[2], '.'))
+        if (!cql_token_is_name(last[1], "system") || cql_token_is_symbol(last[2], '.'))
             return false;
         start = last[1].text;
     }

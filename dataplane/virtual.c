@@ -38,23 +38,18 @@ struct answer {
     char message[512];
 };
 
-static bool name_is(const struct cql_name *name, const char *text)
-{
-    return name->length == strlen(text) && memcmp(name->text, text, name->length) == 0;
-}
-
 enum virtual_table virtual_classify(const struct cql_scan *scan, const char *session_keyspace)
 {
     if (scan->statement != CQL_STATEMENT_SELECT || !scan->has_table)
         return VIRTUAL_NONE;
-    if (scan->has_keyspace ? !name_is(&scan->keyspace, "system")
+    if (scan->has_keyspace ? !cql_token_is_name(scan->keyspace, "system")
                            : strcmp(session_keyspace, "system") != 0)
         return VIRTUAL_NONE;
-    if (name_is(&scan->table, "local"))
+    if (cql_token_is_name(scan->table, "local"))
         return VIRTUAL_LOCAL;
-    if (name_is(&scan->table, "peers"))
+    if (cql_token_is_name(scan->table, "peers"))
         return VIRTUAL_PEERS;
-    return name_is(&scan->table, "peers_v2") ? VIRTUAL_PEERS_V2 : VIRTUAL_NONE;
+    return cql_token_is_name(scan->table, "peers_v2") ? VIRTUAL_PEERS_V2 : VIRTUAL_NONE;
 }
 
 /* From text to what is to be shown. */

@@ -7,7 +7,7 @@
 
 #include "proto/cql_token.h"
 
-static void read_name(struct cql_token token, struct cql_name *name)
+void cql_scan_name(struct cql_token token, struct cql_name *name)
 {
     size_t length = 0;
     name->is_quoted = token.kind == CQL_TOKEN_QUOTED_NAME;
@@ -23,40 +23,10 @@ static bool is_name(struct cql_token token)
     return token.kind == CQL_TOKEN_WORD || token.kind == CQL_TOKEN_QUOTED_NAME;
 }
 
-/* The next WORD at nesting depth 0 that is no part of a dotted name, as *word. */
-static bool next_word(struct cql_lexer *lexer, struct cql_token *word)
-{
-    size_t depth = 0;
-    bool after_dot = false;
-    for (;;) {
-        struct cql_token token = cql_lexer_next(lexer);
-        switch (token.kind) {
-        case CQL_TOKEN_END:
-        case CQL_TOKEN_UNTERMINATED:
-            return false;
-        case CQL_TOKEN_SYMBOL:
-            if (strchr("([{", token.text[0]) != NULL && token.text[0] != '\0')
-                depth++;
-            else if (strchr(")]}", token.text[0]) != NULL && token.text[0] != '\0' && depth > 0)
-                depth--;
-            break;
-        case CQL_TOKEN_WORD:
-            if (depth == 0 && !after_dot) {
-                *word = token;
-                return true;
-            }
-            break;
-        default:
-            break;
-        }
-        after_dot = cql_token_is_symbol(token, '.');
-    }
-}
-
 static bool find_word(struct cql_lexer *lexer, const char *text)
 {
     struct cql_token word;
-    while (next_word(lexer, &word)) {
+    while (cql_lexer_next_word(lexer, &word)) {
         if (cql_token_is_word(word, text))
             return true;
     }
@@ -88,14 +58,18 @@ static void scan_write(struct cql_lexer *lexer, struct cql_scan *scan)
         if (cql_token_is_word(cql_lexer_next(&ahead), "using"))
             scan->has_timestamp = has_timestamp(ahead);
     }
-    while (next_word(lexer, &word)) {
+    while (cql_lexer_next_word(lexer, &word)) {
         if (cql_token_is_word(word, "if"))
             scan->is_conditional = true;
         else if (scan->statement != CQL_STATEMENT_BATCH && cql_token_is_word(word, "using"))
             scan->has_timestamp = has_timestamp(*lexer);
-        if (scan->is_conditional)
-            return; /* whether it says when it happened cannot matter any more */
+        if (scan->is_conditional) {
+            /* Whether it says when it happened cannot matter any more. */
+            scan->may_call = true;
+            return;
+        }
     }
+    scan->may_call = lexer->may_call;
 }
 
 static void scan_table(struct cql_lexer *lexer, struct cql_scan *scan)
@@ -107,7 +81,7 @@ static void scan_table(struct cql_lexer *lexer, struct cql_scan *scan)
         return;
     scan->has_table = true;
     if (!cql_token_is_symbol(cql_lexer_next(lexer), '.')) {
-        read_name(first, &scan->table);
+        scan->table = first;
         return;
     }
     struct cql_token second = cql_lexer_next(lexer);
@@ -116,28 +90,13 @@ static void scan_table(struct cql_lexer *lexer, struct cql_scan *scan)
         return;
     }
     scan->has_keyspace = true;
-    read_name(first, &scan->keyspace);
-    read_name(second, &scan->table);
+    scan->keyspace = first;
+    scan->table = second;
 }
 
-static enum cql_statement statement_of(struct cql_token token, struct cql_lexer *lexer,
-                                       struct cql_scan *scan)
+/* What BEGIN begins. */
+static enum cql_statement begin_of(struct cql_lexer *lexer, struct cql_scan *scan)
 {
-    static const struct {
-        const char *word;
-        enum cql_statement statement;
-    } words[] = {
-        {"select", CQL_STATEMENT_SELECT}, {"insert", CQL_STATEMENT_INSERT},
-        {"update", CQL_STATEMENT_UPDATE}, {"delete", CQL_STATEMENT_DELETE},
-        {"use", CQL_STATEMENT_USE},       {"describe", CQL_STATEMENT_DESCRIBE},
-        {"desc", CQL_STATEMENT_DESCRIBE},
-    };
-    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
-        if (cql_token_is_word(token, words[i].word))
-            return words[i].statement;
-    }
-    if (!cql_token_is_word(token, "begin"))
-        return CQL_STATEMENT_OTHER;
     struct cql_token next = cql_lexer_next(lexer);
     scan->is_unlogged = cql_token_is_word(next, "unlogged");
     scan->is_counter = cql_token_is_word(next, "counter");
@@ -146,23 +105,32 @@ static enum cql_statement statement_of(struct cql_token token, struct cql_lexer 
     return cql_token_is_word(next, "batch") ? CQL_STATEMENT_BATCH : CQL_STATEMENT_OTHER;
 }
 
+static enum cql_statement statement_of(struct cql_token token, struct cql_lexer *lexer,
+                                       struct cql_scan *scan)
+{
+    switch (token.length) { /* each length leaves few to compare with */
+    case 3:
+        return cql_token_is_word(token, "use") ? CQL_STATEMENT_USE : CQL_STATEMENT_OTHER;
+    case 4:
+        return cql_token_is_word(token, "desc") ? CQL_STATEMENT_DESCRIBE : CQL_STATEMENT_OTHER;
+    case 5:
+        return cql_token_is_word(token, "begin") ? begin_of(lexer, scan) : CQL_STATEMENT_OTHER;
+    case 6:
+        return cql_token_is_word(token, "select")   ? CQL_STATEMENT_SELECT
+               : cql_token_is_word(token, "insert") ? CQL_STATEMENT_INSERT
+               : cql_token_is_word(token, "update") ? CQL_STATEMENT_UPDATE
+               : cql_token_is_word(token, "delete") ? CQL_STATEMENT_DELETE
+                                                    : CQL_STATEMENT_OTHER;
+    case 8:
+        return cql_token_is_word(token, "describe") ? CQL_STATEMENT_DESCRIBE : CQL_STATEMENT_OTHER;
+    default:
+        return CQL_STATEMENT_OTHER;
+    }
+}
+
 void cql_scan(const char *text, size_t length, struct cql_scan *scan)
 {
-    /* The name texts stay as they are until a name is read: clearing half a kilobyte for each
-     * statement is wasted work. */
-    scan->is_conditional = false;
-    scan->has_timestamp = false;
-    scan->is_unlogged = false;
-    scan->is_counter = false;
-    scan->has_table = false;
-    scan->has_keyspace = false;
-    scan->keyspace.length = 0;
-    scan->keyspace.is_quoted = false;
-    scan->keyspace.text[0] = '\0';
-    scan->table.length = 0;
-    scan->table.is_quoted = false;
-    scan->table.text[0] = '\0';
-
+    *scan = (struct cql_scan){.statement = CQL_STATEMENT_OTHER};
     struct cql_lexer lexer = cql_lexer_over(text, length);
     scan->statement = statement_of(cql_lexer_next(&lexer), &lexer, scan);
     switch (scan->statement) {

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proto/cql_cursor.h"
+#include "proto/cql_token.h"
 
 enum cql_statement {
     CQL_STATEMENT_OTHER, /* DDL, TRUNCATE, GRANT, CALL, LIST, unknown words, empty text,
@@ -24,7 +24,7 @@ enum cql_statement {
     CQL_STATEMENT_DESCRIBE, /* DESCRIBE or DESC */
 };
 
-/* Longest identifier the scan keeps; Cassandra allows 48 for keyspaces and tables, 222 at most
+/* Longest identifier that is kept; Cassandra allows 48 for keyspaces and tables, 222 at most
  * elsewhere. */
 #define CQL_NAME_MAX 255
 
@@ -44,12 +44,16 @@ struct cql_scan {
                             IF NOT EXISTS) */
     bool has_timestamp; /* a write with a top-level USING TIMESTAMP; of a BATCH only its own counts,
                            not those of its statements */
+    bool may_call;      /* a write: what may be a call without arguments is in it */
     bool has_table;     /* SELECT only: FROM was found, at nesting depth 0, followed by a name */
     bool has_keyspace;  /* the name was qualified: keyspace.table */
-    struct cql_name keyspace;
-    struct cql_name table;
+    struct cql_token keyspace; /* borrowed from the text; when has_keyspace */
+    struct cql_token table;    /* when has_table */
 };
 
 /* Scans length bytes of text (need not be NUL-terminated, need not be UTF-8) into *scan. Total:
  * every input has a result. Linear in length; stops early where the rest cannot matter. */
 void cql_scan(const char *text, size_t length, struct cql_scan *scan);
+
+/* What token (a WORD or QUOTED_NAME) names. */
+void cql_scan_name(struct cql_token token, struct cql_name *name);

@@ -11,6 +11,9 @@
 #include "common/clock.h"
 #include "proto/cql_scan.h"
 
+/* What the last scanned SELECT reads; empty where it names nothing. */
+static struct cql_name keyspace, table;
+
 /* Scans a heap copy of exactly the text's size, so that a read past the end is seen by the
  * sanitizer. */
 static struct cql_scan scan_bytes(const char *text, size_t length)
@@ -21,6 +24,11 @@ static struct cql_scan scan_bytes(const char *text, size_t length)
     struct cql_scan scan;
     memset(&scan, 0xa5, sizeof scan);
     cql_scan(copy, length, &scan);
+    keyspace = table = (struct cql_name){0};
+    if (scan.has_keyspace)
+        cql_scan_name(scan.keyspace, &keyspace);
+    if (scan.has_table)
+        cql_scan_name(scan.table, &table);
     free(copy);
     return scan;
 }
@@ -185,10 +193,10 @@ static void test_tables(void **state)
         if (vectors[i].table == NULL)
             continue;
         assert_int_equal(scan.has_keyspace, vectors[i].keyspace != NULL);
-        assert_string_equal(scan.table.text, vectors[i].table);
-        assert_int_equal(scan.table.length, strlen(vectors[i].table));
+        assert_string_equal(table.text, vectors[i].table);
+        assert_int_equal(table.length, strlen(vectors[i].table));
         if (vectors[i].keyspace != NULL)
-            assert_string_equal(scan.keyspace.text, vectors[i].keyspace);
+            assert_string_equal(keyspace.text, vectors[i].keyspace);
     }
 }
 
@@ -232,9 +240,9 @@ static void test_name_details(void **state)
 {
     (void)state;
     struct cql_scan scan = scan_text("SELECT * FROM \"ks\".Tbl");
-    assert_true(scan.keyspace.is_quoted);
-    assert_false(scan.table.is_quoted);
-    assert_string_equal(scan.table.text, "tbl");
+    assert_true(keyspace.is_quoted);
+    assert_false(table.is_quoted);
+    assert_string_equal(table.text, "tbl");
 
     /* The longest name that is kept, and one more. */
     char text[600];
@@ -243,7 +251,7 @@ static void test_name_details(void **state)
         memset(text + 14, 'x', size);
         scan = scan_bytes(text, (size_t)used);
         assert_true(scan.has_table);
-        assert_int_equal(scan.table.length, size <= CQL_NAME_MAX ? size : 0);
+        assert_int_equal(table.length, size <= CQL_NAME_MAX ? size : 0);
     }
     /* Doubled quotes count once. */
     char quoted[2 * CQL_NAME_MAX + 20] = "SELECT * FROM \"";
@@ -251,12 +259,12 @@ static void test_name_details(void **state)
     memset(quoted + at, '"', 2 * CQL_NAME_MAX);
     quoted[at + 2 * CQL_NAME_MAX] = '"';
     scan = scan_bytes(quoted, at + 2 * CQL_NAME_MAX + 1);
-    assert_int_equal(scan.table.length, CQL_NAME_MAX);
+    assert_int_equal(table.length, CQL_NAME_MAX);
 
     /* A NUL is part of a quoted name and no terminator. */
     static const char nul[] = "SELECT * FROM system.\"local\0x\"";
     scan = scan_bytes(nul, sizeof nul - 1);
-    assert_int_equal(scan.table.length, 7);
+    assert_int_equal(table.length, 7);
     static const char nul_text[] = "SELECT \0 FROM \0 t";
     scan = scan_bytes(nul_text, sizeof nul_text - 1);
     assert_int_equal(scan.statement, CQL_STATEMENT_SELECT);
@@ -264,6 +272,34 @@ static void test_name_details(void **state)
 
     cql_scan(NULL, 0, &scan);
     assert_int_equal(scan.statement, CQL_STATEMENT_OTHER);
+}
+
+static void test_calls(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool may_call;
+    } vectors[] = {
+        {"INSERT INTO t (a, b) VALUES (1, now())", true},
+        {"INSERT INTO t (a, b) VALUES (1, now( ))", true},
+        {"INSERT INTO t (a, b) VALUES (1, now(/* x */))", true},
+        {"INSERT INTO t (a, b) VALUES (1, now(-- x\n))", true},
+        {"UPDATE t SET a = now() WHERE b = 1 IF c = 2", true},
+        {"UPDATE t SET a = 1 WHERE b = 1 IF c = now()", true},
+        {"BEGIN BATCH DELETE FROM t WHERE a = now(); APPLY BATCH", true},
+        {"UPDATE t SET a = now(", false},
+        {"INSERT INTO t (a, b) VALUES (1, 'now()')", false},
+        {"INSERT INTO t (a, b) VALUES (1, $$now()$$) -- now()", false},
+        {"INSERT INTO t (a, \"now()\") VALUES (1, 2) /* now() */", false},
+        {"INSERT INTO t (a, b) VALUES (1, abs(2))", false},
+        {"SELECT now() FROM t", false},
+        {"CREATE FUNCTION f() RETURNS int", false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
+        print_message("%s\n", vectors[i].text);
+        assert_int_equal(scan_text(vectors[i].text).may_call, vectors[i].may_call);
+    }
 }
 
 /* No input may make the scan slower than linear: 4 MiB of each nasty byte. */
@@ -298,7 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_statement_kinds), cmocka_unit_test(test_tables),
         cmocka_unit_test(test_conditional),     cmocka_unit_test(test_name_details),
-        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_calls),           cmocka_unit_test(test_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
