@@ -9,14 +9,19 @@
 #                         stubs; with its PID its CPU time is measured too; may be repeated
 #   --stubs               only starts the stub clusters such a proxy needs, until Ctrl-C
 #   --scale               instead: how the cost grows with workers, connections, prepared statements, idle clients
+#   --smoke               instead: only counts instructions, and fails when a workload needs 10 % more of them than
+#                         tests/bench/instructions.json says
+#   --update-baseline     instead: only counts instructions, and writes that file
 #   --no-callgrind        leaves out counting instructions
-#   --json FILE           writes all figures
-#   --write-docs          puts the tables into docs/performance.md
+#   --no-strace           leaves out counting system calls
+#   --json FILE           writes all figures; tests/bench/README.md explains them
+#   --write-docs          puts the tables into docs/performance.md; after a full run of what is committed, or with --scale
 #   --binaries DIR        measures the programs of this directory and builds nothing
 #   --yes                 install missing Debian packages without asking
 #
 # The main figure is the CPU time of the proxy's process per answered request, which other programs on the machine
-# hardly distort; requests per second and latencies they do.
+# hardly distort; requests per second and latencies they do. Ends with 0 when it could measure, whatever it measured, with 1
+# when it could not or the smoke failed, with 2 when it does not understand its options.
 
 set -uo pipefail
 # shellcheck source=lib/common.sh
@@ -39,6 +44,9 @@ while (($#)); do
 done
 
 packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_BENCH[@]}"
+for option in "${options[@]}"; do
+    [[ $binaries && $option == --write-docs ]] && die "--write-docs names a commit: it builds what it measures, without --binaries"
+done
 if [[ ! $binaries ]]; then
     binaries=$ROOT/build/release/bin
     mkdir -p "$ROOT/build"

@@ -3,7 +3,8 @@
 #
 #   (nothing)   the fast tests: unit, and integration against the simulated clusters with the Python driver
 #   --full      adds: gcc and clang with warnings as errors, AddressSanitizer + UBSan, ThreadSanitizer, real
-#               Cassandra 3.11 and 5.0 with the Python driver and cqlsh, the drivers of docs/drivers.md, fuzzing, format and lint
+#               Cassandra 3.11 and 5.0 with the Python driver and cqlsh, the drivers of docs/drivers.md, fuzzing, format and lint,
+#               and instructions per request against the committed figures
 #   --only P    of these, only the stages whose name matches the extended regular expression P
 #   --yes       install missing Debian packages without asking
 #
@@ -114,6 +115,9 @@ plays() { # plays PRESET FOLDER OPTION...: pytest against the binaries of a pres
 # Plays mostly wait: several files of them at a time, each in its own process.
 integration() { plays "$1" integration -n 3 --dist loadfile; }
 
+# Instructions per request against tests/bench/instructions.json, after the judge itself has been tested.
+performance() { plays release bench && scripts/bench.sh --smoke; }
+
 # Installs what it needs by itself, and compares docs/drivers.md with what it found.
 drivers() { CLOUDGATE_BIN="$ROOT/build/$1/bin" scripts/drivers.sh; }
 
@@ -165,7 +169,7 @@ check_fuzz() {
 # A function, so that the whole script is read before it runs: it may be edited meanwhile.
 run_stages() {
     local packages=("${PACKAGES_BUILD[@]}" "${PACKAGES_PYTHON[@]}")
-    [[ $full ]] && packages+=("${PACKAGES_LINT[@]}" "${PACKAGES_CASSANDRA[@]}")
+    [[ $full ]] && packages+=("${PACKAGES_LINT[@]}" "${PACKAGES_CASSANDRA[@]}" "${PACKAGES_BENCH[@]}")
     packages_install "${packages[@]}"
     mkdir -p "$RESULTS"
     say "Preparing the Python environment in build/venv"
@@ -187,6 +191,7 @@ run_stages() {
     if stage build-gcc build_preset release; then
         stage unit-gcc unit release
         stage lint plays release lint
+        stage performance performance
         stage integration integration release
         stage conformance plays release conformance
         stage cassandra plays release cassandra

@@ -18,29 +18,15 @@ enum { PREPARED_ID_BYTES = 16, STATEMENT_HEAD = 256 };
 
 #define ERROR_PROTOCOL 0x000A
 
-static void put_u16(struct wire_bytes *to, uint16_t value)
-{
-    uint8_t bytes[2];
-    cql_store_u16(bytes, value);
-    wire_append(to, bytes, sizeof bytes);
-}
-
-static void put_u32(struct wire_bytes *to, uint32_t value)
-{
-    uint8_t bytes[4];
-    cql_store_u32(bytes, value);
-    wire_append(to, bytes, sizeof bytes);
-}
-
 static void put_string(struct wire_bytes *to, const char *text)
 {
-    put_u16(to, (uint16_t)strlen(text));
+    wire_append_u16(to, (uint16_t)strlen(text));
     wire_append(to, text, strlen(text));
 }
 
 static void put_bytes(struct wire_bytes *to, const void *data, size_t length)
 {
-    put_u32(to, (uint32_t)length);
+    wire_append_u32(to, (uint32_t)length);
     wire_append(to, data, length);
 }
 
@@ -52,16 +38,16 @@ static void put_text(struct wire_bytes *to, const char *text)
 static void put_column(struct wire_bytes *to, const char *name, uint16_t type)
 {
     put_string(to, name);
-    put_u16(to, type);
+    wire_append_u16(to, type);
     if (type == TYPE_SET)
-        put_u16(to, TYPE_VARCHAR);
+        wire_append_u16(to, TYPE_VARCHAR);
 }
 
 static void open_columns(struct wire_bytes *to, uint32_t count, const char *keyspace,
                          const char *table)
 {
-    put_u32(to, ROWS_GLOBAL);
-    put_u32(to, count);
+    wire_append_u32(to, ROWS_GLOBAL);
+    wire_append_u32(to, count);
     put_string(to, keyspace);
     put_string(to, table);
 }
@@ -102,7 +88,7 @@ static const struct system_column peers_columns[] = {
 static void put_system_columns(struct wire_bytes *to, const char *table,
                                const struct system_column *columns, size_t count)
 {
-    put_u32(to, RESULT_ROWS);
+    wire_append_u32(to, RESULT_ROWS);
     open_columns(to, (uint32_t)count, "system", table);
     for (size_t i = 0; i < count; i++)
         put_column(to, columns[i].name, columns[i].type);
@@ -113,7 +99,7 @@ static void make_local(struct wire_bytes *to, const char *cluster_name, uint32_t
     uint8_t host_id[16] = {0x0b, 0xe4, 0xc4, 0, 0, 0, 0x40, 0, 0x80};
     memcpy(host_id + 12, &address, sizeof address);
     put_system_columns(to, "local", local_columns, ARRAY_COUNT(local_columns));
-    put_u32(to, 1);
+    wire_append_u32(to, 1);
     put_text(to, "local");
     put_bytes(to, &address, sizeof address);
     put_text(to, cluster_name);
@@ -127,37 +113,35 @@ static void make_local(struct wire_bytes *to, const char *cluster_name, uint32_t
     put_text(to, "4.1.0");
     put_bytes(to, &address, sizeof address);
     put_bytes(to, host_id, sizeof host_id);
-    put_u32(to, 4 + 4 + 1); /* a set of one token: "0" */
-    put_u32(to, 1);
+    wire_append_u32(to, 4 + 4 + 1); /* a set of one token: "0" */
+    wire_append_u32(to, 1);
     put_text(to, "0");
 }
 
 static void make_row(struct wire_bytes *to, bool is_bare, size_t value_bytes)
 {
-    put_u32(to, RESULT_ROWS);
+    wire_append_u32(to, RESULT_ROWS);
     if (is_bare) {
-        put_u32(to, ROWS_NO_METADATA);
-        put_u32(to, 1);
+        wire_append_u32(to, ROWS_NO_METADATA);
+        wire_append_u32(to, 1);
     } else {
         open_columns(to, 1, "bench", "kv");
         put_column(to, "v", TYPE_VARCHAR);
     }
-    put_u32(to, 1);
-    put_u32(to, (uint32_t)value_bytes);
-    wire_reserve(to, value_bytes);
-    memset(to->data + to->end, 'v', value_bytes);
-    to->end += value_bytes;
+    wire_append_u32(to, 1);
+    wire_append_u32(to, (uint32_t)value_bytes);
+    wire_append_value(to, value_bytes);
 }
 
 static void put_option(struct wire_bytes *to, const char *name, uint16_t count)
 {
     put_string(to, name);
-    put_u16(to, count);
+    wire_append_u16(to, count);
 }
 
 static void make_supported(struct wire_bytes *to)
 {
-    put_u16(to, 3);
+    wire_append_u16(to, 3);
     put_option(to, "CQL_VERSION", 1);
     put_string(to, "3.4.5");
     put_option(to, "COMPRESSION", 1);
@@ -169,7 +153,7 @@ static void make_supported(struct wire_bytes *to)
 
 static void make_error(struct wire_bytes *to, const char *message)
 {
-    put_u32(to, ERROR_PROTOCOL);
+    wire_append_u32(to, ERROR_PROTOCOL);
     put_string(to, message);
 }
 
@@ -197,7 +181,7 @@ void answers_make(struct answers *answers, const char *cluster_name, uint32_t ad
     seal(&answers->ready, CQL_OPCODE_READY);
     make_supported(&answers->supported.plain);
     seal(&answers->supported, CQL_OPCODE_SUPPORTED);
-    put_u32(&answers->nothing.plain, RESULT_VOID);
+    wire_append_u32(&answers->nothing.plain, RESULT_VOID);
     seal(&answers->nothing, CQL_OPCODE_RESULT);
     make_row(&answers->row_bare.plain, true, value_bytes);
     seal(&answers->row_bare, CQL_OPCODE_RESULT);
@@ -206,7 +190,7 @@ void answers_make(struct answers *answers, const char *cluster_name, uint32_t ad
     make_local(&answers->local.plain, cluster_name, address);
     seal(&answers->local, CQL_OPCODE_RESULT);
     put_system_columns(&answers->peers.plain, "peers", peers_columns, ARRAY_COUNT(peers_columns));
-    put_u32(&answers->peers.plain, 0);
+    wire_append_u32(&answers->peers.plain, 0);
     seal(&answers->peers, CQL_OPCODE_RESULT);
 }
 
@@ -275,7 +259,7 @@ static void put_prepared_id(struct wire_bytes *to, struct cql_span statement)
         memcpy(id + 8 * half, &hash, sizeof hash);
     }
     id[PREPARED_ID_BYTES - 1] = is_select(statement) ? 'R' : 'W';
-    put_u16(to, sizeof id);
+    wire_append_u16(to, sizeof id);
     wire_append(to, id, sizeof id);
 }
 
@@ -290,14 +274,14 @@ static void give_prepared(struct wire *wire, const struct wire_frame *request,
 {
     struct wire_bytes body = {0};
     bool is_read = is_select(statement);
-    put_u32(&body, RESULT_PREPARED);
+    wire_append_u32(&body, RESULT_PREPARED);
     put_prepared_id(&body, statement);
     if (cql_version_has_metadata_id(request->header.version))
         put_prepared_id(&body, statement);
-    put_u32(&body, ROWS_GLOBAL);
-    put_u32(&body, is_read ? 1 : 2);
-    put_u32(&body, 1); /* one partition key column, the first */
-    put_u16(&body, 0);
+    wire_append_u32(&body, ROWS_GLOBAL);
+    wire_append_u32(&body, is_read ? 1 : 2);
+    wire_append_u32(&body, 1); /* one partition key column, the first */
+    wire_append_u16(&body, 0);
     put_string(&body, "bench");
     put_string(&body, "kv");
     put_column(&body, "k", TYPE_INT);
@@ -307,8 +291,8 @@ static void give_prepared(struct wire *wire, const struct wire_frame *request,
         open_columns(&body, 1, "bench", "kv");
         put_column(&body, "v", TYPE_VARCHAR);
     } else {
-        put_u32(&body, 0);
-        put_u32(&body, 0);
+        wire_append_u32(&body, 0);
+        wire_append_u32(&body, 0);
     }
     put_frame(wire, request, request->header.version, 0, CQL_OPCODE_RESULT, &body);
     free(body.data);

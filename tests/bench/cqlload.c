@@ -101,6 +101,13 @@ static void flush_client(struct load *load, struct client *client)
     CHECK(epoll_ctl(load->epoll, EPOLL_CTL_MOD, client->channel.fd, &event) == 0);
 }
 
+/* Uses all free streams of a client. */
+static void fill_client(struct load *load, struct client *client, uint64_t at_ns)
+{
+    while (client->free_count > 0 && may_send(load))
+        send_one(load, client, client->free_streams[--client->free_count], at_ns);
+}
+
 /* The next client in turn that has a free stream; NULL: none has. */
 static struct client *next_free_client(struct load *load)
 {
@@ -151,13 +158,13 @@ static void take_answer(struct load *load, struct client *client, const struct w
         histogram_add(&load->latencies, now - client->sent_at[stream]);
     }
     client->sent_at[stream] = 0;
-    if (load->options.rate == 0 && load->options.rotating == 0 && may_send(load)) {
-        send_one(load, client, (uint16_t)stream, now);
-        return;
-    }
     client->free_streams[client->free_count++] = (uint16_t)stream;
-    if (load->options.rotating > 0 && may_send(load))
+    if (load->options.rate > 0 || !may_send(load))
+        return;
+    if (load->options.rotating > 0)
         send_on_next(load, now);
+    else if (!load->options.is_lockstep || client->free_count == load->options.in_flight)
+        fill_client(load, client, now);
 }
 
 static void serve(struct load *load, struct client *client)
@@ -270,8 +277,7 @@ static void begin_closed_loop(struct load *load)
             die("--rotating", "is more than connections times --in-flight");
     for (unsigned i = 0; i < options->connections && options->rotating == 0; i++) {
         struct client *client = &load->clients[i];
-        while (client->free_count > 0 && may_send(load))
-            send_one(load, client, client->free_streams[--client->free_count], clock_now_ns());
+        fill_client(load, client, clock_now_ns());
         flush_client(load, client);
     }
 }

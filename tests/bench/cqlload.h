@@ -24,6 +24,7 @@ struct load_options {
     unsigned in_flight; /* per connection; the most an open loop may reach */
     unsigned
         rotating; /* in flight over all connections, each on the next one; 0: in_flight on each */
+    bool is_lockstep; /* a connection's next requests leave when all its last ones are answered */
     unsigned read_share; /* of a hundred requests */
     unsigned value_bytes;
     unsigned statements; /* prepared statements of each kind, used in turn */

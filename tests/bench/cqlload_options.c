@@ -13,6 +13,7 @@ static const char usage[] =
     "  --connections N      8\n"
     "  --in-flight K        32, per connection; the most an open loop may reach\n"
     "  --rotating N         instead: N in flight in all, each next one on the next connection\n"
+    "  --lockstep           a connection's next K requests leave when its last K are answered\n"
     "  --rate R             open loop: R requests a second, latency from the intended send time\n"
     "  --read-share P       100, of a hundred requests\n"
     "  --value BYTES        100, of a written value\n"
@@ -32,6 +33,7 @@ enum option_code {
     OPTION_CONNECTIONS,
     OPTION_IN_FLIGHT,
     OPTION_ROTATING,
+    OPTION_LOCKSTEP,
     OPTION_RATE,
     OPTION_READ_SHARE,
     OPTION_VALUE,
@@ -53,6 +55,7 @@ static const struct option names[] = {
     {"connections", required_argument, NULL, OPTION_CONNECTIONS},
     {"in-flight", required_argument, NULL, OPTION_IN_FLIGHT},
     {"rotating", required_argument, NULL, OPTION_ROTATING},
+    {"lockstep", no_argument, NULL, OPTION_LOCKSTEP},
     {"rate", required_argument, NULL, OPTION_RATE},
     {"read-share", required_argument, NULL, OPTION_READ_SHARE},
     {"value", required_argument, NULL, OPTION_VALUE},
@@ -138,6 +141,9 @@ static void take(struct load_options *options, int code)
     case OPTION_ROTATING:
         options->rotating = whole("--rotating takes 1 to 1000000", 1, 1e6);
         break;
+    case OPTION_LOCKSTEP:
+        options->is_lockstep = true;
+        break;
     case OPTION_RATE:
         options->rate = real("--rate takes 0.1 to 10000000", 0.1, 1e7);
         break;
@@ -206,8 +212,8 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
         refuse("what is this", argv[optind]);
     if (options->at.sin_port == 0)
         refuse("--connect is missing", "see --help");
-    if (options->rotating > 0 && options->rate > 0)
-        refuse("either --rotating or", "--rate");
+    if ((options->rotating > 0) + (options->rate > 0) + options->is_lockstep > 1)
+        refuse("only one of", "--rotating, --lockstep, --rate");
     if (options->requests > 0)
         options->warm_up = 0;
 }

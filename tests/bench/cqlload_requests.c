@@ -21,31 +21,10 @@ enum {
 enum { CONSISTENCY_LOCAL_QUORUM = 6, PAGE_SIZE = 5000, KEYS = 64, KEYS_OF_LARGE = 4 };
 #define LARGE_VALUE_BYTES (64u * 1024)
 
-static void put_u16(struct wire_bytes *to, uint16_t value)
-{
-    uint8_t bytes[2];
-    cql_store_u16(bytes, value);
-    wire_append(to, bytes, sizeof bytes);
-}
-
-static void put_u32(struct wire_bytes *to, uint32_t value)
-{
-    uint8_t bytes[4];
-    cql_store_u32(bytes, value);
-    wire_append(to, bytes, sizeof bytes);
-}
-
-static void put_value(struct wire_bytes *to, size_t length)
-{
-    wire_reserve(to, length);
-    memset(to->data + to->end, 'v', length);
-    to->end += length;
-}
-
 static void put_flags(struct wire_bytes *to, uint8_t version, uint8_t flags)
 {
     if (cql_version_has_int_flags(version))
-        put_u32(to, flags);
+        wire_append_u32(to, flags);
     else
         wire_append(to, &flags, 1);
 }
@@ -59,23 +38,23 @@ static void put_parameters(struct wire_bytes *body, const struct load_options *o
         (uint8_t)((options->is_plain ? 0 : FLAG_VALUES) | (kind == KIND_READ ? FLAG_PAGE_SIZE : 0) |
                   (kind == KIND_READ && !options->is_plain ? FLAG_SKIP_METADATA : 0) |
                   (is_stamped ? FLAG_TIMESTAMP : 0));
-    put_u16(body, CONSISTENCY_LOCAL_QUORUM);
+    wire_append_u16(body, CONSISTENCY_LOCAL_QUORUM);
     put_flags(body, options->version, flags);
     if (!options->is_plain) {
-        put_u16(body, kind == KIND_READ ? 1 : 2);
-        put_u32(body, 4);
-        put_u32(body, key);
+        wire_append_u16(body, kind == KIND_READ ? 1 : 2);
+        wire_append_u32(body, 4);
+        wire_append_u32(body, key);
         if (kind == KIND_WRITE) {
-            put_u32(body, options->value_bytes);
-            put_value(body, options->value_bytes);
+            wire_append_u32(body, options->value_bytes);
+            wire_append_value(body, options->value_bytes);
         }
     }
     if (kind == KIND_READ)
-        put_u32(body, PAGE_SIZE);
+        wire_append_u32(body, PAGE_SIZE);
     if (is_stamped) {
         uint64_t stamp = (uint64_t)clock_wall_us();
-        put_u32(body, (uint32_t)(stamp >> 32));
-        put_u32(body, (uint32_t)stamp);
+        wire_append_u32(body, (uint32_t)(stamp >> 32));
+        wire_append_u32(body, (uint32_t)stamp);
     }
 }
 
@@ -88,10 +67,10 @@ static void put_statement(struct wire_bytes *body, const struct load_options *op
                                : "INSERT INTO bench.kv (k, v) VALUES (%u, '",
              key);
     bool is_write = kind == KIND_WRITE;
-    put_u32(body, (uint32_t)(strlen(text) + (is_write ? options->value_bytes + 2 : 0)));
+    wire_append_u32(body, (uint32_t)(strlen(text) + (is_write ? options->value_bytes + 2 : 0)));
     wire_append(body, text, strlen(text));
     if (is_write) {
-        put_value(body, options->value_bytes);
+        wire_append_value(body, options->value_bytes);
         wire_append(body, "')", 2);
     }
 }
@@ -106,10 +85,10 @@ static void put_prepare(struct wire_bytes *body, const struct load_options *opti
         snprintf(text, sizeof text, "SELECT v FROM bench.%s WHERE k = ?", table);
     else
         snprintf(text, sizeof text, "INSERT INTO bench.%s (k, v) VALUES (?, ?)", table);
-    put_u32(body, (uint32_t)strlen(text));
+    wire_append_u32(body, (uint32_t)strlen(text));
     wire_append(body, text, strlen(text));
     if (cql_version_has_metadata_id(options->version))
-        put_u32(body, 0);
+        wire_append_u32(body, 0);
 }
 
 /* Puts [short bytes] id, and in v5 that of the result metadata, as PREPARED gave them. */
@@ -145,7 +124,7 @@ static bool put_prepared_ids(struct wire_bytes *body, const struct load_options 
     int ids = cql_version_has_metadata_id(options->version) ? 2 : 1;
     for (int i = 0; i < ids && is_prepared; i++) {
         struct cql_span id = cql_read_string(&cursor);
-        put_u16(body, (uint16_t)id.length);
+        wire_append_u16(body, (uint16_t)id.length);
         wire_append(body, id.data, id.length);
     }
     free(plain.data);

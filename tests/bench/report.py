@@ -1,15 +1,13 @@
 """Tables of a measurement, for the terminal and for docs/performance.md."""
 
-BEGIN, END = "<!-- scripts/bench.sh --write-docs: begin -->", "<!-- end -->"
+import instructions
+from contenders import Failure
 
-INTRODUCTION = f"""# Performance
+SECTIONS = ("comparison", "system-calls", "instructions")
 
-What the proxy costs, beside HAProxy forwarding bytes it never looks at: one thread each, instant stub clusters behind them, both clusters
-in use. [tests/bench](../tests/bench/README.md) says how it is measured.
 
-{BEGIN}
-{END}
-"""
+def marks(name):
+    return f"<!-- {name}: made by scripts/bench.sh --write-docs -->", f"<!-- end of {name} -->"
 
 
 def number(value, digits=2):
@@ -58,32 +56,93 @@ def sentences(workloads):
     if "single" in workloads:
         single = workloads["single"]["medians"]
         added = {who: figures["p50_us"] - single["direct"]["p50_us"] for who, figures in single.items()}
-        by = ratio(added["cloudgate"], added["haproxy"])
+        # Where the detour is lost in noise there is nothing to divide by.
+        by = ratio(added["cloudgate"], added["haproxy"]) if added["haproxy"] > 1 else None
         found.append(f"- One request at a time, added to the direct p50: HAProxy {added['haproxy']:.1f} us, cloudgate {added['cloudgate']:.1f} us, "
-                     f"ratio {by:.2f} ({verdict(by, 1.4)}).")
+                     + (f"ratio {by:.2f} ({verdict(by, 1.4)})." if by is not None else "no ratio: the machine was not quiet enough."))
     for name, goal in (("v5", 1.5), ("lz4", None), ("writes-stamped", None)):
         base = "writes" if name == "writes-stamped" else "reads"
         if name in workloads and base in workloads:
             by = ratio(workloads[name]["medians"]["cloudgate"]["cpu_us"], workloads[base]["medians"]["cloudgate"]["cpu_us"])
             said = verdict(by, goal)
             found.append(f"- {workloads[name]['title']}: {by:.2f} of our own \"{workloads[base]['title']}\"{f' ({said})' if said else ''}.")
-    counted = {work["title"]: work["instructions"] for work in workloads.values() if "instructions" in work}
-    if counted:
-        found.append("- Instructions per request, counted by callgrind: " +
-                     "; ".join(f"{title} {count:,.0f}" for title, count in counted.items()) + ".")
     return "\n".join(found)
 
 
-def tables(result):
+def origin(result):
+    length = f"; medians of {result['rounds']} rounds" + (f" of {result['seconds']:g} s" if result["seconds"] else "")
+    others = max(result.get("others_cores", [0]))
+    busy = f"; other programs kept up to {others:.2f} cores busy meanwhile" if others >= 0.01 else ""
+    return (f"{result['date']}, commit {result['commit']}, {result['compiler']}, HAProxy {result['haproxy']}, Linux {result['kernel']}, "
+            f"{result['cores']} cores of {result['processor']}{length}{busy}.")
+
+
+def call_table(counted):
+    """System calls per answered request: a row a program, a column a call; receiving and sending first, for they are what matters."""
+    names = sorted({name for programs in counted.values() for calls in programs.values() for name in calls},
+                   key=lambda name: -max(calls.get(name, 0) for programs in counted.values() for calls in programs.values()))
+    rows = [[work, who, number(sum(calls.values()), 3), *(number(calls.get(name, 0), 3) for name in names)]
+            for work, programs in counted.items() for who, calls in programs.items()]
+    return table(["work", "program", "in all", *names], rows)
+
+
+def instruction_table(counted):
+    return table(["work", "instructions per request"], [[instructions.TITLES[name], number(count, 0)] for name, count in counted.items()])
+
+
+def sections(result):
+    """{name of the section in the document: its text}."""
     work = result["workloads"]
-    origin = (f"Commit {result['commit']}, HAProxy {result['haproxy']}, Linux {result['kernel']}, {result['cores']} cores; medians of "
-              f"{result['rounds']} rounds of {result['seconds']:g} s.")
-    return "\n\n".join(part for part in (origin, cpu_table(work), latency_table(work), sentences(work)) if part)
+    found = {"comparison": "\n\n".join(part for part in (origin(result), cpu_table(work), latency_table(work), sentences(work)) if part)}
+    if result.get("system_calls"):
+        found["system-calls"] = call_table({work[name]["title"]: programs for name, programs in result["system_calls"].items()})
+    if result.get("instructions"):
+        found["instructions"] = instruction_table(result["instructions"])
+    return found
 
 
-def write(path, result):
-    """Replaces what stands between the marks; what people wrote around them stays."""
-    text = path.read_text() if path.exists() else INTRODUCTION
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n\n{tables(result)}\n\n{END}{after}")
+def scale_section(result):
+    return f"{origin(result)}\n\n{scale_table(result['scale'])}"
+
+
+def scale_table(result):
+    rows = []
+    for pair in result["pairs"]:
+        if "failure" in pair:
+            rows.append([f"{pair['what']}: {' and '.join(pair['sides'])}", "", "", "", f"failed: {pair['failure']}"])
+            continue
+        (small, low), (large, high) = pair["medians"].items()
+        by = ratio(high, low)
+        rows.append([f"{pair['what']}: {small} and {large}", number(low, 3), number(high, 3), number(by), verdict(by, pair["goal"])])
+    lines = table(["what grows", "CPU us per request", "then", "ratio", "goal"], rows)
+    quiet = result["idle"]
+    return (f"{lines}\n\n{quiet['clients']} idle clients: {quiet['kib_per_client']:.1f} KiB each (10,000 of them "
+            f"{quiet['kib_per_client'] * 10000 / 1024:,.0f} MiB), {quiet['wakeups_per_second']:.1f} wake-ups a second in all.")
+
+
+def split(text, name):
+    """What stands before and after a section."""
+    begin, end = marks(name)
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed or begin in after or begin in rest.partition(end)[0]:
+        raise Failure(f"the document needs the lines {begin!r} and {end!r} in this order, once")
+    return before, after
+
+
+def check(path, names):
+    """Before hours of measuring: is there a place for each section?"""
+    if not path.exists():
+        raise Failure(f"there is no {path}")
+    for name in names:
+        split(path.read_text(), name)
+
+
+def write(path, texts):
+    """Replaces what stands between the marks of each section; what people wrote around them stays."""
+    document = path.read_text()
+    for name, text in texts.items():
+        before, after = split(document, name)
+        begin, end = marks(name)
+        document = f"{before}{begin}\n\n{text}\n\n{end}{after}"
+    path.write_text(document)

@@ -8,7 +8,6 @@ import socket
 import statistics
 import time
 
-import report
 from contenders import OURS, PORT, PORT_METRICS, Failure
 
 SCALE_PORT, SCALE_METRICS = PORT + 2, PORT_METRICS + 3
@@ -82,19 +81,3 @@ def measure(options, programs, load):
         result["pairs"].append({"what": what, "goal": goal, "rounds": costs,
                                 "medians": {title: statistics.median(values) for title, values in costs.items()}})
     return result
-
-
-def table(result):
-    rows = []
-    for pair in result["pairs"]:
-        if "failure" in pair:
-            rows.append([f"{pair['what']}: {' and '.join(pair['sides'])}", "", "", "", f"failed: {pair['failure']}"])
-            continue
-        (small, low), (large, high) = pair["medians"].items()
-        by = report.ratio(high, low)
-        rows.append([f"{pair['what']}: {small} and {large}", report.number(low, 3), report.number(high, 3), report.number(by),
-                     report.verdict(by, pair["goal"])])
-    lines = report.table(["what grows", "CPU us per request", "then", "ratio", "goal"], rows)
-    quiet = result["idle"]
-    return (f"{lines}\n\n{quiet['clients']} idle clients: {quiet['kib_per_client']:.1f} KiB each (10,000 of them "
-            f"{quiet['kib_per_client'] * 10000 / 1024:,.0f} MiB), {quiet['wakeups_per_second']:.1f} wake-ups a second in all.")

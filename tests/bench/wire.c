@@ -44,6 +44,29 @@ void wire_append(struct wire_bytes *bytes, const void *data, size_t length)
     bytes->end += length;
 }
 
+void wire_append_u16(struct wire_bytes *bytes, uint16_t value)
+{
+    wire_reserve(bytes, sizeof value);
+    cql_store_u16(bytes->data + bytes->end, value);
+    bytes->end += sizeof value;
+}
+
+void wire_append_u32(struct wire_bytes *bytes, uint32_t value)
+{
+    wire_reserve(bytes, sizeof value);
+    cql_store_u32(bytes->data + bytes->end, value);
+    bytes->end += sizeof value;
+}
+
+void wire_append_value(struct wire_bytes *bytes, size_t length)
+{
+    if (length == 0)
+        return;
+    wire_reserve(bytes, length);
+    memset(bytes->data + bytes->end, 'v', length);
+    bytes->end += length;
+}
+
 void wire_fini(struct wire *wire)
 {
     free(wire->in.data);

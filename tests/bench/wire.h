@@ -61,3 +61,7 @@ static inline size_t wire_unsent(const struct wire *wire)
 /* Makes room for length bytes behind end, growing when it must; ends the process without memory. */
 void wire_reserve(struct wire_bytes *bytes, size_t length);
 void wire_append(struct wire_bytes *bytes, const void *data, size_t length);
+void wire_append_u16(struct wire_bytes *bytes, uint16_t value);
+void wire_append_u32(struct wire_bytes *bytes, uint32_t value);
+/* length letters: the value that is written and read everywhere. */
+void wire_append_value(struct wire_bytes *bytes, size_t length);
