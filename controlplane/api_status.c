@@ -26,7 +26,8 @@ void api_get_audit(const struct http_request *request, struct http_response *res
 {
     struct json_writer writer;
     unsigned long long limit, before;
-    char error[256];
+    char error[512];
+    struct store_audit_head head;
     if (!http_query_number(request, "limit", 1, AUDIT_LIMIT_MAX, AUDIT_LIMIT, &limit)) {
         http_problem(response, 400, "limit must be a number from 1 to 1000", NULL);
         return;
@@ -45,6 +46,12 @@ void api_get_audit(const struct http_request *request, struct http_response *res
         return;
     }
     json_end_array(&writer);
+    store_audit_head(plane_store(request->plane), &head);
+    json_write_name(&writer, "head");
+    json_begin_object(&writer);
+    json_put_u64(&writer, "id", head.id);
+    json_put_string(&writer, "hash", head.hash);
+    json_end_object(&writer);
     json_end_object(&writer);
 }
 

@@ -120,7 +120,7 @@ void plane_change_routing(struct plane *plane, const struct routing_patch *patch
                           const char *if_match, bool adopt, const struct store_actor *actor,
                           struct plane_change *result)
 {
-    char name[256], quoted[700];
+    char name[256], quoted[1100];
     *result = (struct plane_change){0};
     pthread_mutex_lock(&plane->change_mutex);
     result->verdict = store_change(plane->store, patch, if_match, adopt, actor, &result->state,

@@ -21,7 +21,7 @@ struct plane_change {
     struct routing_state state; /* after the change (or as it is, when there was none) */
     uint64_t nonce;             /* of the snapshot that carries it */
     bool is_everywhere;         /* every connected data plane has it in force */
-    char error[256];            /* STORE_FAILED only */
+    char error[512];            /* STORE_FAILED only */
 };
 
 /* Opens the store and starts the publisher. NULL: error holds one line. */

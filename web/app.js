@@ -223,10 +223,11 @@ function drawDataplanes() {
 }
 
 function describe(entry) {
-  const parts = Object.keys(entry.after)
+  const parts = Object.keys(entry.after ?? {})
     .filter((name) => name !== "revision" && (!entry.before || entry.before[name] !== entry.after[name]))
     .map((name) => `${name} = ${entry.after[name]}`);
-  const verbs = { create: "store created", seed: "taken from the first data plane", adopt: "data planes told to adopt this store" };
+  const verbs = { create: "store created", seed: "taken from the first data plane", adopt: "data planes told to adopt this store",
+    backup: "backup taken", restore: "restored from a backup" };
   return [verbs[entry.action], parts.join(", ")].filter(Boolean).join(": ") || "no difference";
 }
 

@@ -62,8 +62,9 @@ DATAPLANE_CORE = {
 # Third-party headers and the only files (by pattern) that may include them.
 HEADER_HOMES = {
     "event2/": r"common/(link|mailbox)\.|controlplane/publisher\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
-    "openssl/": r"proto/ctl_codec|dataplane/(tls(_context)?|agent|function_source|virtual(_\w+)?|prepared)\.|controlplane/(store|auth)\.|tests/",
-    "sqlite3.h": r"controlplane/store\.c$|tests/unit/",
+    "openssl/": r"proto/ctl_codec|dataplane/(tls(_context)?|agent|function_source|virtual(_\w+)?|prepared)\."
+    r"|controlplane/(store_schema|audit_chain|auth)\.|tests/",
+    "sqlite3.h": r"controlplane/store(_\w+)?\.[ch]$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",
     "jsmn.h": r"common/json\.c$",
     "curl/": r"controlplane/ctl/|dataplane/bundle_fetch\.|tests/",

@@ -13,59 +13,9 @@
 #include <signal.h>
 #include <cmocka.h>
 
-#include <sqlite3.h>
-
-#include "controlplane/store.h"
+#include "store_fixture.h"
 
 static const struct store_actor tester = {.name = "tester", .user_agent = "unit \"test\""};
-
-struct place {
-    char directory[64];
-    char path[96];
-};
-
-static int set_up(void **state)
-{
-    struct place *place = calloc(1, sizeof *place);
-    assert_non_null(place);
-    snprintf(place->directory, sizeof place->directory, "/tmp/cloudgate-store-XXXXXX");
-    assert_non_null(mkdtemp(place->directory));
-    snprintf(place->path, sizeof place->path, "%s/control.db", place->directory);
-    *state = place;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct place *place = *state;
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    char path[128];
-    for (size_t i = 0; i < ARRAY_COUNT(suffixes); i++) {
-        snprintf(path, sizeof path, "%s%s", place->path, suffixes[i]);
-        unlink(path);
-    }
-    rmdir(place->directory);
-    free(place);
-    return 0;
-}
-
-static struct store *open_store(const struct place *place)
-{
-    char error[512] = "";
-    struct store *store = store_open(place->path, error, sizeof error);
-    if (store == NULL)
-        fail_msg("%s", error);
-    return store;
-}
-
-static enum store_verdict set_reads(struct store *store, bool value, const char *if_match,
-                                    struct routing_state *state)
-{
-    char error[256];
-    struct routing_patch patch = {.has_forward_reads_to_target = true,
-                                  .forward_reads_to_target = value};
-    return store_change(store, &patch, if_match, false, &tester, state, error, sizeof error);
-}
 
 /* The audit log as JSON; the caller frees the document. */
 static struct json_document *audit(struct store *store, unsigned limit)
@@ -85,24 +35,16 @@ static struct json_document *audit(struct store *store, unsigned limit)
     return document;
 }
 
-static void run_sql(const char *path, const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 static void test_creation_and_reopening(void **state)
 {
     struct place *place = *state;
     struct routing_state first, second;
-    struct store *store = open_store(place);
+    struct store *store = place_open(place);
     store_read(store, &first);
     assert_int_equal(first.revision, 1);
     assert_int_equal(strlen(first.store_id), 36);
     store_close(store);
-    store = open_store(place);
+    store = place_open(place);
     store_read(store, &second);
     assert_string_equal(first.store_id, second.store_id);
     assert_int_equal(second.revision, 1);
@@ -114,13 +56,13 @@ static void test_changes_and_their_audit(void **state)
     struct place *place = *state;
     struct routing_state routing;
     char etag[ROUTING_ETAG_SIZE];
-    struct store *store = open_store(place);
+    struct store *store = place_open(place);
     store_read(store, &routing);
     routing_etag(&routing, etag);
-    assert_int_equal(set_reads(store, true, etag, &routing), STORE_CHANGED);
+    assert_int_equal(place_set_reads(store, true, etag, &routing), STORE_CHANGED);
     assert_int_equal(routing.revision, 2);
-    assert_int_equal(set_reads(store, true, NULL, &routing), STORE_UNCHANGED);
-    assert_int_equal(set_reads(store, false, etag, &routing), STORE_STALE);
+    assert_int_equal(place_set_reads(store, true, NULL, &routing), STORE_UNCHANGED);
+    assert_int_equal(place_set_reads(store, false, etag, &routing), STORE_STALE);
     assert_true(routing.forward_reads_to_target && routing.revision == 2);
     struct json_document *document = audit(store, 10);
     const struct json_value *entry = json_first(json_root(document));
@@ -147,7 +89,7 @@ static void test_seeding_happens_once(void **state)
                                    .forward_reads_to_target = true};
     char error[256];
     bool seeded;
-    struct store *store = open_store(place);
+    struct store *store = place_open(place);
     assert_int_equal(store_seed(store, &values, "first", &seeded, &routing, error, sizeof error),
                      STORE_CHANGED);
     assert_true(seeded && routing.forward_reads_to_target && routing.revision == 2);
@@ -156,7 +98,7 @@ static void test_seeding_happens_once(void **state)
                      STORE_UNCHANGED);
     assert_true(!seeded && routing.forward_reads_to_target && routing.revision == 2);
     store_close(store);
-    store = open_store(place);
+    store = place_open(place);
     assert_int_equal(store_seed(store, &values, "third", &seeded, &routing, error, sizeof error),
                      STORE_UNCHANGED);
     assert_false(seeded);
@@ -171,7 +113,7 @@ static void test_the_same_values_are_a_seed_without_a_revision(void **state)
                                    .forward_reads_to_target = false};
     char error[256];
     bool seeded;
-    struct store *store = open_store(place);
+    struct store *store = place_open(place);
     assert_int_equal(store_seed(store, &values, "first", &seeded, &routing, error, sizeof error),
                      STORE_UNCHANGED);
     assert_true(seeded && routing.revision == 1);
@@ -193,17 +135,17 @@ static void expect_refusal(const struct place *place, const char *word)
 static void test_a_newer_schema_is_refused(void **state)
 {
     struct place *place = *state;
-    store_close(open_store(place));
-    run_sql(place->path, "PRAGMA user_version = 99");
+    store_close(place_open(place));
+    place_sql(place->path, "PRAGMA user_version = 99");
     expect_refusal(place, "newer");
-    run_sql(place->path, "PRAGMA user_version = 2");
-    store_close(open_store(place));
+    place_sql(place->path, "PRAGMA user_version = 4");
+    store_close(place_open(place));
 }
 
 static void test_foreign_and_damaged_files_are_refused(void **state)
 {
     struct place *place = *state;
-    run_sql(place->path, "CREATE TABLE somebody_elses (x)");
+    place_sql(place->path, "CREATE TABLE somebody_elses (x)");
     expect_refusal(place, "not a Cloud-Gate");
     unlink(place->path);
     FILE *file = fopen(place->path, "w");
@@ -217,7 +159,7 @@ static void test_foreign_and_damaged_files_are_refused(void **state)
 static void test_a_second_opener_is_refused(void **state)
 {
     struct place *place = *state;
-    struct store *store = open_store(place);
+    struct store *store = place_open(place);
     /* The lock is per process, so the second opener must be one. */
     pid_t child = fork();
     assert_true(child >= 0);
@@ -238,7 +180,7 @@ static void test_killed_at_any_moment(void **state)
 {
     struct place *place = *state;
     uint64_t reported = 1;
-    store_close(open_store(place));
+    store_close(place_open(place));
     for (unsigned round = 0; round < 15; round++) {
         int pipe_ends[2];
         assert_int_equal(pipe(pipe_ends), 0);
@@ -252,7 +194,7 @@ static void test_killed_at_any_moment(void **state)
                 _exit(1);
             store_read(store, &routing);
             for (;;) {
-                if (set_reads(store, !routing.forward_reads_to_target, NULL, &routing) !=
+                if (place_set_reads(store, !routing.forward_reads_to_target, NULL, &routing) !=
                         STORE_CHANGED ||
                     write(pipe_ends[1], &routing.revision, sizeof routing.revision) !=
                         sizeof routing.revision)
@@ -273,7 +215,7 @@ static void test_killed_at_any_moment(void **state)
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 
-        struct store *store = open_store(place);
+        struct store *store = place_open(place);
         struct routing_state routing;
         store_read(store, &routing);
         assert_true(routing.revision == reported || routing.revision == reported + 1);
@@ -296,10 +238,10 @@ static void test_a_failed_write_changes_nothing(void **state)
 {
     struct place *place = *state;
     struct routing_state routing;
-    store_close(open_store(place));
-    run_sql(place->path, "CREATE TRIGGER no BEFORE INSERT ON audit WHEN NEW.actor = 'tester'"
-                         " BEGIN SELECT RAISE(ABORT, 'disk says no'); END");
-    struct store *store = open_store(place);
+    store_close(place_open(place));
+    place_sql(place->path, "CREATE TRIGGER no BEFORE INSERT ON audit WHEN NEW.actor = 'tester'"
+                           " BEGIN SELECT RAISE(ABORT, 'disk says no'); END");
+    struct store *store = place_open(place);
     char error[256] = "";
     struct routing_patch patch = {.has_forward_reads_to_target = true,
                                   .forward_reads_to_target = true};
@@ -314,7 +256,7 @@ static void test_a_failed_write_changes_nothing(void **state)
         STORE_CHANGED);
     assert_int_equal(routing.revision, 2);
     store_close(store);
-    store = open_store(place);
+    store = place_open(place);
     store_read(store, &routing);
     assert_int_equal(routing.revision, 2);
     store_close(store);
@@ -323,17 +265,21 @@ static void test_a_failed_write_changes_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_creation_and_reopening, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_changes_and_their_audit, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_seeding_happens_once, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_the_same_values_are_a_seed_without_a_revision, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_a_newer_schema_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_foreign_and_damaged_files_are_refused, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_a_second_opener_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_killed_at_any_moment, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_failed_write_changes_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_creation_and_reopening, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_changes_and_their_audit, place_set_up,
+                                        place_tear_down),
+        cmocka_unit_test_setup_teardown(test_seeding_happens_once, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_the_same_values_are_a_seed_without_a_revision,
+                                        place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_newer_schema_is_refused, place_set_up,
+                                        place_tear_down),
+        cmocka_unit_test_setup_teardown(test_foreign_and_damaged_files_are_refused, place_set_up,
+                                        place_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_second_opener_is_refused, place_set_up,
+                                        place_tear_down),
+        cmocka_unit_test_setup_teardown(test_killed_at_any_moment, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_failed_write_changes_nothing, place_set_up,
+                                        place_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

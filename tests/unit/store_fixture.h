@@ -1,0 +1,81 @@
+/* What the tests of the store share: a folder that goes when the test ends, a store in it, changes,
+ * and SQL of the test's own. Include after cmocka.h. */
+#pragma once
+
+#include <dirent.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "controlplane/store.h"
+
+struct place {
+    char directory[64];
+    char path[96];
+};
+
+static int place_set_up(void **state)
+{
+    struct place *place = calloc(1, sizeof *place);
+    assert_non_null(place);
+    log_init("test", LOG_LEVEL_WARN);
+    snprintf(place->directory, sizeof place->directory, "/tmp/cloudgate-store-XXXXXX");
+    assert_non_null(mkdtemp(place->directory));
+    snprintf(place->path, sizeof place->path, "%s/control.db", place->directory);
+    *state = place;
+    return 0;
+}
+
+static void place_empty(const struct place *place)
+{
+    char path[400];
+    DIR *directory = opendir(place->directory);
+    assert_non_null(directory);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        snprintf(path, sizeof path, "%s/%s", place->directory, entry->d_name);
+        if (entry->d_name[0] != '.')
+            unlink(path);
+    }
+    closedir(directory);
+}
+
+static int place_tear_down(void **state)
+{
+    struct place *place = *state;
+    place_empty(place);
+    rmdir(place->directory);
+    free(place);
+    return 0;
+}
+
+static struct store *place_open(const struct place *place)
+{
+    char error[512] = "";
+    struct store *store = store_open(place->path, error, sizeof error);
+    if (store == NULL)
+        fail_msg("%s", error);
+    return store;
+}
+
+static enum store_verdict place_set_reads(struct store *store, bool value, const char *if_match,
+                                          struct routing_state *state)
+{
+    static const struct store_actor tester = {.name = "tester", .user_agent = "unit \"test\""};
+    char error[256];
+    struct routing_patch patch = {.has_forward_reads_to_target = true,
+                                  .forward_reads_to_target = value};
+    return store_change(store, &patch, if_match, false, &tester, state, error, sizeof error);
+}
+
+static void place_sql(const char *path, const char *sql)
+{
+    sqlite3 *db;
+    char *problem = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &problem) != SQLITE_OK)
+        fail_msg("%s: %s", sql, problem);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
