@@ -270,7 +270,8 @@ static void deliver(struct session *session, const struct request *request, enum
         remember_keyspace(session, header, body);
         shadow_follow_keyspace(session);
     }
-    if (paging_may_go_on(request, header, frame + CQL_HEADER_BYTES, length - CQL_HEADER_BYTES) &&
+    if (paging_may_go_on(session, request, header, frame + CQL_HEADER_BYTES,
+                         length - CQL_HEADER_BYTES) &&
         paging_pass_on(session, request, cluster, frame, length))
         return;
     pass_on(session, request->client_stream, frame, length);

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "dataplane/continuous.h"
 #include "dataplane/functions_use.h"
+#include "dataplane/packed.h"
 #include "dataplane/paging_tag.h"
 #include "dataplane/preparation.h"
 #include "dataplane/worker.h"
@@ -197,6 +198,13 @@ static int64_t turn_wall_us(struct worker *worker)
     return worker->wall_us;
 }
 
+static bool needs_stamp(const struct dispatch *dispatch, const struct statement_class *statement,
+                        const struct cql_statement_request *parsed)
+{
+    return statement->takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0 &&
+           dispatch->session->worker->config->stamp_write_timestamps;
+}
+
 /* Gives the write the proxy's timestamp, so that both clusters store the same one. Parameters that
  * end too early are left for the clusters to refuse. */
 static void stamp(struct dispatch *dispatch)
@@ -235,7 +243,7 @@ static inline struct request *send_statement(struct dispatch *dispatch,
     if (prepared != NULL &&
         (parsed->metadata_id.data != NULL || UNLIKELY(prepared->columns_differ)))
         use_metadata(dispatch, prepared, parsed, plan);
-    if (statement->takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0)
+    if (needs_stamp(dispatch, statement, parsed))
         stamp(dispatch);
     return send_request(dispatch, *statement, parsed->consistency, plan);
 }
@@ -323,16 +331,47 @@ static void refuse_unprepared(const struct dispatch *dispatch, struct cql_span i
     answer_unprepared(session, dispatch->header.stream, id);
 }
 
+/* Of a body that was but a head. false: it cannot be read; the request was answered. */
+MUST_CHECK static bool read_whole_execute(struct dispatch *dispatch,
+                                          struct cql_statement_request *parsed)
+{
+    const char *reason;
+    if (!packed_open(dispatch))
+        return false;
+    if (cql_read_execute(dispatch->header, dispatch->body, parsed, &reason))
+        return true;
+    dispatch_refuse_malformed(dispatch, reason);
+    return false;
+}
+
+/* Whether more than a head must be read: to answer the statement here, or to find places in it. */
+static bool reads_on(const struct dispatch *dispatch, const struct prepared *prepared,
+                     const struct cql_statement_request *parsed)
+{
+    return prepared->statement.class == REQUEST_VIRTUAL || prepared->functions != NULL ||
+           (parsed->flags & CQL_QUERY_PAGING_STATE) != 0 ||
+           needs_stamp(dispatch, &prepared->statement, parsed);
+}
+
 static void on_execute(struct dispatch *dispatch)
 {
     struct session *session = dispatch->session;
     struct cql_statement_request parsed;
     const char *reason;
     if (!cql_read_execute(dispatch->header, dispatch->body, &parsed, &reason)) {
-        dispatch_refuse_malformed(dispatch, reason);
-        return;
+        if (!dispatch->is_head)
+            dispatch_refuse_malformed(dispatch, reason);
+        if (!dispatch->is_head || !read_whole_execute(dispatch, &parsed))
+            return;
     }
     struct prepared_handle *handle = prepared_cache_find(&session->worker->prepared, parsed.id);
+    /* An id that nobody knows may also be the beginning of a corrupt body. */
+    if (UNLIKELY(dispatch->is_head) &&
+        (handle == NULL || reads_on(dispatch, handle->prepared, &parsed)) &&
+        !read_whole_execute(dispatch, &parsed)) {
+        prepared_cache_release(handle);
+        return;
+    }
     if (handle == NULL) {
         refuse_unprepared(dispatch, parsed.id);
         return;
@@ -471,22 +510,6 @@ static void on_register(struct dispatch *dispatch)
     send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
 }
 
-/* Makes a compressed frame's body plain. false: it cannot be; the request was answered. */
-MUST_CHECK static bool open_frame(struct dispatch *dispatch)
-{
-    struct session *session = dispatch->session;
-    const char *reason;
-    if (compression_open(&session->worker->opened_request, session->compression,
-                         SESSION_REQUEST_MAX, &dispatch->header, &dispatch->body, &reason)) {
-        dispatch->body_chunk = NULL;
-        return true;
-    }
-    metrics_add(session->worker->metrics, METRIC_REFUSED_COMPRESSION, 1);
-    session_reply_error(session, dispatch->header.stream, CQL_ERROR_PROTOCOL, "%s: %s",
-                        cql_opcode_name(dispatch->header.opcode), reason);
-    return false;
-}
-
 void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,
                       struct chunk *whole)
 {
@@ -496,6 +519,7 @@ void dispatch_request(struct session *session, struct cql_header header, const u
     dispatch.header = header;
     dispatch.body = frame + CQL_HEADER_BYTES;
     dispatch.body_chunk = whole;
+    dispatch.is_head = false;
     dispatch.frame = frame;
     dispatch.frame_length = CQL_HEADER_BYTES + (size_t)header.body_length;
     dispatch.frame_chunk = whole;
@@ -511,7 +535,7 @@ void dispatch_request(struct session *session, struct cql_header header, const u
                             "Shutting down, please retry on next host.");
         return;
     }
-    if (UNLIKELY((header.flags & CQL_FLAG_COMPRESSED) != 0) && !open_frame(&dispatch))
+    if (UNLIKELY((header.flags & CQL_FLAG_COMPRESSED) != 0) && !packed_begin(&dispatch))
         return;
     switch (header.opcode) {
     case CQL_OPCODE_QUERY:

@@ -6,7 +6,8 @@
  *
  * The frame stands twice: as it came (frame) and as plain bytes (header, body). They are the
  * same unless the frame is compressed. A cluster for which nothing is edited is sent the frame as
- * it came; any other gets the edited plain body, without the compression flag. */
+ * it came; any other gets the edited plain body, without the compression flag. Of a compressed
+ * EXECUTE the body is at first but the beginning (is_head, packed.h). */
 #pragma once
 
 #include "dataplane/edits.h"
@@ -14,11 +15,16 @@
 #include "dataplane/session.h"
 #include "proto/cql_request.h"
 
+/* Beginning of an EXECUTE that shows an id of 16 bytes, the consistency and the flags; and, where
+ * there is one, a metadata id of as many. */
+#define DISPATCH_HEAD_BYTES 48
+
 struct dispatch {
     struct session *session;
     struct cql_header header; /* of the plain body: its length, flags without COMPRESSED */
     const uint8_t *body;      /* plain, header.body_length bytes */
     struct chunk *body_chunk; /* the large chunk that body lies in, or NULL */
+    bool is_head;             /* body is the beginning of what is compressed in frame */
 
     const uint8_t *frame; /* header and body as they came */
     size_t frame_length;
@@ -39,6 +45,8 @@ struct dispatch {
     uint8_t flags_bytes[CLUSTER_COUNT][4];
     uint8_t timestamp_bytes[8];
     uint8_t length_bytes[4];
+
+    uint8_t head[DISPATCH_HEAD_BYTES];
 };
 
 /* Sets and clears flags of the query parameters for the clusters (EDIT_*). */

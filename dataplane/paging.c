@@ -82,7 +82,7 @@ enum paging_large paging_begin_large(struct session *session, const struct reque
     const uint8_t *body = frame + CQL_HEADER_BYTES;
     uint32_t offset, state_length;
     length -= CQL_HEADER_BYTES;
-    if (!paging_may_go_on(request, header, body, length))
+    if (!paging_may_go_on(session, request, header, body, length))
         return PAGING_LARGE_NONE;
     bool is_compressed = (header.flags & CQL_FLAG_COMPRESSED) != 0;
     if (is_compressed && header.body_length > OPENED_MAX)

@@ -5,15 +5,30 @@
 #include "dataplane/session.h"
 #include "proto/cql_metadata.h"
 
+/* Where the flags of a Rows answer's metadata end, when nothing stands before them. */
+#define PAGING_FLAGS_END 8
+
+/* The same question of a body that is compressed. */
+static inline bool paging_may_go_on_packed(enum cql_compression compression, const uint8_t *body,
+                                           size_t length)
+{
+    uint8_t head[PAGING_FLAGS_END];
+    return cql_inflate_head(compression, body, length, head, sizeof head) < sizeof head ||
+           (head[PAGING_FLAGS_END - 1] & CQL_METADATA_MORE_PAGES) != 0;
+}
+
 /* Whether the frame may need a tag: true for few answers but those that do. */
-static inline bool paging_may_go_on(const struct request *request, struct cql_header header,
-                                    const uint8_t *body, size_t length)
+static inline bool paging_may_go_on(const struct session *session, const struct request *request,
+                                    struct cql_header header, const uint8_t *body, size_t length)
 {
     if (request->statement.class != REQUEST_READ && request->statement.class != REQUEST_SYSTEM_READ)
         return false;
     if (header.opcode != CQL_OPCODE_RESULT)
         return false;
-    return header.flags != 0 || length < 8 || (body[7] & CQL_METADATA_MORE_PAGES) != 0;
+    if (header.flags == CQL_FLAG_COMPRESSED)
+        return paging_may_go_on_packed(session->compression, body, length);
+    return header.flags != 0 || length < PAGING_FLAGS_END ||
+           (body[PAGING_FLAGS_END - 1] & CQL_METADATA_MORE_PAGES) != 0;
 }
 
 /* Gives the client the whole frame with its paging state tagged. false: there is nothing to tag,

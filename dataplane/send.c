@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dataplane/dispatch.h"
+#include "dataplane/packed.h"
 #include "dataplane/request_trace.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tracking.h"
@@ -78,6 +79,7 @@ static bool write_edited(const struct dispatch *dispatch, enum cluster_id cluste
                          struct stream *stream, uint16_t slot)
 {
     struct cql_header header = dispatch->header;
+    CHECK(!dispatch->is_head);
     header.stream = (int16_t)slot;
     header.flags |= dispatch->header_flags;
     header.body_length = (uint32_t)(header.body_length + dispatch->edits->growth[cluster]);
@@ -159,6 +161,10 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
     if (UNLIKELY(dispatch->edits->failed)) {
         request_end(&session->requests, &worker->requests, request);
         session_close(session, CLOSE_OUT_OF_MEMORY, "");
+        return NULL;
+    }
+    if (UNLIKELY(dispatch->is_head) && dispatch->edits->clusters != 0 && !packed_open(dispatch)) {
+        request_end(&session->requests, &worker->requests, request);
         return NULL;
     }
     request->client_stream = dispatch->header.stream;

@@ -127,7 +127,7 @@ bool cql_inflate(enum cql_compression compression, const uint8_t *body, size_t l
 
 /* ---- the beginning ---- */
 
-/* The library has no partial snappy decoder, and a Rows answer may be large where only its first
+/* The snappy library has no partial decoder, and a Rows answer may be large where only its first
  * bytes are looked at. The format: a tag byte whose two lowest bits tell literal (0) from copies
  * with one, two or four bytes of offset. */
 static size_t snappy_head(const uint8_t *at, const uint8_t *end, uint8_t *out, size_t wanted)
@@ -180,19 +180,51 @@ static size_t snappy_head(const uint8_t *at, const uint8_t *end, uint8_t *out, s
     return done;
 }
 
-static size_t lz4_head(const uint8_t *body, size_t length, uint8_t *out, size_t wanted)
+/* The rest of a length that did not fit its half of a token: bytes to add up, of which all but the
+ * last are 255. false: the last is not there. */
+static bool add_lz4_run(const uint8_t **at, const uint8_t *end, size_t *run)
 {
-    if (length <= LZ4_LENGTH_BYTES)
-        return 0;
-    /* The length code of a long run of literals stands before it: what is not all there may show
-     * nothing. */
-    size_t block = length - LZ4_LENGTH_BYTES;
-    if (block > INT_MAX)
-        block = INT_MAX;
-    memset(out, 0, wanted);
-    int got = LZ4_decompress_safe_partial((const char *)body + LZ4_LENGTH_BYTES, (char *)out,
-                                          (int)block, (int)wanted, (int)wanted);
-    return got < 0 ? 0 : (size_t)got;
+    while (*at < end) {
+        uint8_t more = *(*at)++;
+        *run += more;
+        if (more != 255)
+            return true;
+    }
+    return false;
+}
+
+/* The library's partial decoder costs several times a whole small body: it clears nothing, so that
+ * its room must be clear, and takes room without slack byte by byte. The format: a token, whose
+ * halves tell how many literals follow and how long a copy is (less four), the literals, and two
+ * bytes of the copy's distance. The last sequence ends with its literals. */
+static size_t lz4_head(const uint8_t *at, const uint8_t *end, uint8_t *out, size_t wanted)
+{
+    size_t done = 0;
+    while (done < wanted && at < end) {
+        uint8_t token = *at++;
+        size_t run = token >> 4;
+        if (run == 15 && !add_lz4_run(&at, end, &run))
+            return done;
+        size_t left = (size_t)(end - at);
+        size_t part = run < left ? run : left;
+        if (part > wanted - done)
+            part = wanted - done;
+        memcpy(out + done, at, part);
+        done += part;
+        if (done == wanted || left < run + 2)
+            return done;
+        at += run;
+        size_t offset = (size_t)at[0] | (size_t)at[1] << 8;
+        at += 2;
+        if (offset == 0 || offset > done)
+            return 0;
+        run = token & 15;
+        if (run == 15 && !add_lz4_run(&at, end, &run))
+            return done;
+        for (run += 4; run > 0 && done < wanted; run--, done++)
+            out[done] = out[done - offset];
+    }
+    return done;
 }
 
 size_t cql_inflate_head(enum cql_compression compression, const uint8_t *body, size_t length,
@@ -200,12 +232,11 @@ size_t cql_inflate_head(enum cql_compression compression, const uint8_t *body, s
 {
     size_t inflated = 0, possible = 0;
     uint32_t announced = 0;
-    if (wanted > INT_MAX / 2)
-        wanted = INT_MAX / 2;
     if (compression == CQL_COMPRESSION_LZ4) {
         if (!read_lz4_length(body, length, &inflated, &possible))
             return 0;
-        return lz4_head(body, length, out, wanted < inflated ? wanted : inflated);
+        return lz4_head(body + LZ4_LENGTH_BYTES, body + length, out,
+                        wanted < inflated ? wanted : inflated);
     }
     size_t head = compression == CQL_COMPRESSION_SNAPPY ? read_varint(body, length, &announced) : 0;
     if (head == 0)

@@ -103,6 +103,50 @@ def test_what_is_edited_goes_out_plain_and_whole(world, keyspace, compression):
     assert everywhere(world, f"SELECT v FROM {keyspace}.kv WHERE k = 2") == [[PAD.encode()]]
 
 
+def test_an_execute_is_opened_only_as_far_as_it_is_looked_at(world, keyspace, compression, version):
+    """Of one that goes as it came the head alone; a body that is corrupt behind it is the clusters' to refuse."""
+    written = [wire.int_value(1), PAD.encode()]
+    with client_of(world, compression, version) as client:
+        insert = client.prepare(f"INSERT INTO {keyspace}.kv (k, v) VALUES (?, ?)")
+        select = client.prepare(f"SELECT v FROM {keyspace}.kv WHERE k = ?")
+        stamped = wire.execute_body(insert, written, timestamp=1234, version=version)
+        reading = wire.execute_body(select, [wire.int_value(1)], page_size=5000, version=version)
+        plain = wire.execute_body(insert, written, version=version)
+        client.result(client.ask("EXECUTE", stamped))
+        assert client.result(client.ask("EXECUTE", reading)).rows == [[PAD.encode()]]
+        for cluster, what in ((world.origin, "reads"), (world.origin, "writes"), (world.target, "writes")):
+            assert last_request(cluster, "EXECUTE", what)["compressed"]
+    for body, refusals in ((stamped, None), (reading, None), (plain, 1)):
+        # A cluster closes the connection behind such a body.
+        with client_of(world, compression, version) as client, world.proxy.metric_delta() as delta:
+            client.send_bytes(wire.frame_bytes("EXECUTE", wire_framing.deflate(compression, body)[:-1], 7, version, wire.COMPRESSED))
+            code, message, _ = wire.parse_error(client.receive_for(7).body)
+            assert code == wire.PROTOCOL_ERROR and "a compressed body" in message
+        assert delta.get(REFUSED) == refusals, "without a timestamp it is the proxy's to read, else the clusters'"
+
+
+def test_an_execute_that_is_changed_goes_out_whole(lab, compression):
+    """A request id is put in front, so that the rest must be there plain."""
+    origin, target = lab.pair()
+    for cluster in (origin, target):
+        cluster.query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+                      "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)")  # fmt: skip
+    proxy = lab.proxy(origin, target, TRACING_ENABLED="true").start()
+    with proxy.connect(compression=compression) as client, proxy.metric_delta() as delta:
+        insert = client.prepare("INSERT INTO ks.kv (k, v) VALUES (?, ?)")
+        body = wire.execute_body(insert, [wire.int_value(1), PAD.encode()], timestamp=1234)
+        client.result(client.ask("EXECUTE", body))
+        for cluster in (origin, target):
+            request = last_request(cluster, "EXECUTE", "writes")
+            assert request["payload_keys"] and not request["compressed"]
+            assert request["timestamp"] == 1234 and request["value_list"][1][1] == PAD.encode().hex()
+        broken = wire_framing.deflate(compression, body)[:-1]
+        client.send_bytes(wire.frame_bytes("EXECUTE", broken, 7, 4, wire.COMPRESSED))
+        assert wire.parse_error(client.receive_for(7).body)[0] == wire.PROTOCOL_ERROR
+        client.result(client.ask("EXECUTE", body))
+    assert delta[REFUSED] == 1
+
+
 def test_large_bodies_flow_through(world, keyspace, compression):
     text = "".join(chr(97 + (i * i * 31 + i // 7) % 26) for i in range(300_000))
     with client_of(world, compression, timeout=30) as client:
