@@ -2,8 +2,8 @@
  * its checksum has been compared. */
 #include "proto/cql_segment.h"
 
+#include <libdeflate.h>
 #include <lz4.h>
-#include <zlib.h>
 
 #define LENGTH_BITS 17
 #define LENGTH_MASK ((1u << LENGTH_BITS) - 1)
@@ -130,8 +130,8 @@ uint32_t cql_segment_crc_begin(void)
 
 uint32_t cql_segment_crc_add(uint32_t crc, const void *bytes, size_t length)
 {
-    /* No bytes need no address, but zlib takes NULL for a wish to begin anew. */
-    return length == 0 ? crc : (uint32_t)crc32_z(crc, bytes, length);
+    /* No bytes need no address, but the library takes NULL for a wish to begin anew. */
+    return length == 0 ? crc : libdeflate_crc32(crc, bytes, length);
 }
 
 void cql_segment_put_trailer(uint8_t *to, uint32_t crc)

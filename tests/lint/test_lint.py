@@ -72,7 +72,8 @@ HEADER_HOMES = {
     "yaml.h": r"common/yaml_settings\.|dataplane/config_\w+\.|tests/",
     "lz4.h": r"proto/cql_(compression|segment)\.|tests/",
     "snappy-c.h": r"proto/cql_compression\.|tests/",
-    "zlib.h": r"proto/cql_segment\.|tests/",
+    "libdeflate.h": r"proto/cql_segment\.|tests/",
+    "zlib.h": r"tests/",
     "assert.h": r"$^",  # CHECK stays on in every build; assert does not
 }
 
