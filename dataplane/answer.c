@@ -437,6 +437,9 @@ static enum large_step begin_forward(struct upstream *upstream, struct request *
         return LARGE_PAUSED;
     session->lock = upstream;
     list_remove(&request->deadline); /* upstream_survey watches a flowing answer */
+    timing_survey_by(&session->worker->timing,
+                     worker_now(session->worker) +
+                         (uint64_t)session->worker->config->request_timeout_ms * NS_PER_MS);
     upstream->frame = UPSTREAM_FRAME_FORWARD;
     if (paging == PAGING_LARGE_BEGUN) {
         upstream->frame_left -= (uint32_t)(*used - CQL_HEADER_BYTES);
@@ -664,6 +667,7 @@ void answer_expire(struct session *session, struct request *request)
     request->is_expired = true;
     request_drop_held(request);
     session->unanswered--;
+    timing_survey_by(&worker->timing, worker_now(worker)); /* is the node down? */
     for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++) {
         stream_resume(&session->upstreams[i].stream, STREAM_PAUSE_MERGE);
         /* Not a byte since it was sent: is anybody there? */

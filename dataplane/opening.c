@@ -16,7 +16,7 @@
 #include "proto/cql_response.h"
 
 /* The head start of each node: several times what a TCP and TLS handshake and STARTUP take within a
- * region, little beside the seconds a driver waits. Looked at once per tick of the worker. */
+ * region, little beside the seconds a driver waits. */
 #define HEAD_START_MS 200
 
 /* Nodes in the race at once, and how long one of them keeps its place when more wait: a rack of

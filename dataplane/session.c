@@ -299,6 +299,18 @@ static const struct stream_handlers client_handlers = {
 
 /* ---- life ---- */
 
+/* When a session that is not ready, or no more, must be over. */
+static uint64_t end_of_patience(const struct session *session)
+{
+    const struct config *config = session->worker->config;
+    uint64_t patience_ms = (uint64_t)config->cluster_connection_timeout_ms;
+    if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING)
+        return session->accepted_ns + GOODBYE_NS;
+    if (session->state != SESSION_ACCEPTED)
+        patience_ms += 4 * (uint64_t)config->request_timeout_ms;
+    return session->accepted_ns + patience_ms * NS_PER_MS;
+}
+
 struct session *session_new(struct worker *worker, int fd, const char *peer, bool is_refused)
 {
     struct session *session = calloc(1, sizeof *session);
@@ -321,7 +333,8 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
         upstream_init(&session->upstreams[i], session, (enum cluster_id)i);
     stream_init(&session->client, &worker->loop, &client_handlers, STREAM_TO_CLIENT);
     metrics_add(worker->metrics, METRIC_CLIENT_CONNECTIONS, 1);
-    worker_keep_ticking(worker);
+    session->survey_round = worker->timing.survey_round;
+    timing_survey_by(&worker->timing, end_of_patience(session));
     if (!tls_stream_adopt(&session->client, fd))
         session_close(session, CLOSE_OUT_OF_MEMORY, "");
     return session;
@@ -396,6 +409,7 @@ void session_close_after_reply(struct session *session, enum close_reason reason
     session->state = SESSION_CLOSING;
     session->close_reason = reason;
     session->accepted_ns = worker_now(session->worker); /* the goodbye has its own time limit */
+    timing_survey_by(&session->worker->timing, end_of_patience(session));
     abandon_requests(session);
     shadow_close(session);
     for (int i = 0; i < CLUSTER_COUNT; i++)
@@ -419,28 +433,27 @@ void session_drain(struct session *session)
     }
 }
 
-void session_survey(struct session *session)
+uint64_t session_survey(struct session *session)
 {
-    const struct config *config = session->worker->config;
-    uint64_t age = worker_now(session->worker) - session->accepted_ns;
-    uint64_t patience = ((uint64_t)config->cluster_connection_timeout_ms +
-                         4 * (uint64_t)config->request_timeout_ms) *
-                        NS_PER_MS;
+    uint64_t due = TIMING_NEVER;
+    if (session->state == SESSION_DOOMED)
+        return due;
     if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
         for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++)
-            upstream_survey(&session->upstreams[i]);
-        shadow_survey(session);
-    } else if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING) {
-        if (age > GOODBYE_NS)
-            session_close(
-                session,
-                session->state == SESSION_CLOSING ? session->close_reason : CLOSE_OVER_LIMIT, "");
-    } else if (session->state == SESSION_ACCEPTED
-                   ? age > (uint64_t)config->cluster_connection_timeout_ms * NS_PER_MS
-                   : age > patience) {
+            due = timing_sooner(due, upstream_survey(&session->upstreams[i]));
+        return timing_sooner(due, shadow_survey(session));
+    }
+    due = end_of_patience(session);
+    if (worker_now(session->worker) < due)
+        return due;
+    if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING)
+        session_close(session,
+                      session->state == SESSION_CLOSING ? session->close_reason : CLOSE_OVER_LIMIT,
+                      "");
+    else
         session_close(session,
                       session->client.is_shaking_hands ? CLOSE_TLS_HANDSHAKE
                                                        : CLOSE_IDLE_BEFORE_STARTUP,
                       "no end of the handshake in time");
-    }
+    return TIMING_NEVER;
 }

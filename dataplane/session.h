@@ -75,6 +75,7 @@ struct session {
     uint8_t version;                  /* protocol version of the client, fixed by its STARTUP */
     enum cql_compression compression; /* agreed on in STARTUP */
     uint64_t accepted_ns;
+    uint32_t survey_round; /* of the last survey it was in: timing.h */
     struct stream client;
     uint32_t client_skip; /* body bytes of a refused request still to come */
     struct upstream upstreams[CLUSTER_COUNT];
@@ -116,8 +117,9 @@ void session_close_after_reply(struct session *session, enum close_reason reason
 void session_drain(struct session *session);
 /* While draining: ends if nothing is in flight. */
 void session_end_if_idle(struct session *session);
-/* Once a second: time limits that need no precision. */
-void session_survey(struct session *session);
+/* Time limits that need no precision. Returns when it must be called again at the latest, if nothing
+ * happens that asks for it (timing_survey_by) before; TIMING_NEVER: not at all. */
+uint64_t session_survey(struct session *session);
 
 /* Queues a frame made by the proxy. */
 void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body,

@@ -35,6 +35,11 @@ static struct shadow *shadow_of(struct upstream *upstream)
     return CONTAINER_OF(upstream, struct shadow, upstream);
 }
 
+static uint64_t timeout_ns(const struct worker *worker)
+{
+    return (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+}
+
 /* ---- stream ids ---- */
 
 static void reset_ids(struct shadow *shadow)
@@ -47,13 +52,15 @@ static void reset_ids(struct shadow *shadow)
 static struct shadow_request *take_id(struct shadow *shadow, enum shadow_kind kind,
                                       struct prepared_handle *prepared, uint16_t *id)
 {
+    struct worker *worker = shadow->upstream.session->worker;
     *id = shadow->free_ids[--shadow->free_count];
     struct shadow_request *request = &shadow->requests[*id];
     *request = (struct shadow_request){
         .kind = kind,
-        .sent_ns = worker_now(shadow->upstream.session->worker),
+        .sent_ns = worker_now(worker),
         .prepared = prepared,
     };
+    timing_survey_by(&worker->timing, worker_now(worker) + timeout_ns(worker));
     if (prepared != NULL)
         prepared->uses++;
     metrics_bump(&shadow->upstream.metrics->values[NODE_USED_STREAM_IDS], 1);
@@ -306,14 +313,18 @@ void shadow_settle_lost(struct upstream *upstream)
 
 /* Gives up copies that have waited too long; their ids stay taken until their answers come. Returns
  * how many ids are held that way. */
-static size_t expire(struct shadow *shadow, uint64_t now, uint64_t timeout)
+static size_t expire(struct shadow *shadow, uint64_t now, uint64_t timeout, uint64_t *due)
 {
     struct metrics_node *node = shadow->upstream.metrics;
     size_t expired = 0;
     for (size_t id = 0; id < SHADOW_REQUESTS_MAX; id++) {
         struct shadow_request *request = &shadow->requests[id];
-        if (request->kind == SHADOW_FREE || now - request->sent_ns < timeout)
+        if (request->kind == SHADOW_FREE)
             continue;
+        if (now - request->sent_ns < timeout) {
+            *due = timing_sooner(*due, request->sent_ns + timeout);
+            continue;
+        }
         expired++;
         if (request->kind != SHADOW_READ || request->is_expired)
             continue;
@@ -325,19 +336,21 @@ static size_t expire(struct shadow *shadow, uint64_t now, uint64_t timeout)
     return expired;
 }
 
-void shadow_survey(struct session *session)
+uint64_t shadow_survey(struct session *session)
 {
     struct shadow *shadow = session->shadow;
     const struct worker *worker = session->worker;
+    uint64_t due = TIMING_NEVER;
+    size_t expired = 0;
     if (shadow == NULL || shadow->upstream.state == UPSTREAM_IDLE)
-        return;
-    uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
-    size_t expired =
-        shadow->free_count == SHADOW_REQUESTS_MAX ? 0 : expire(shadow, worker_now(worker), timeout);
+        return due;
+    if (shadow->free_count < SHADOW_REQUESTS_MAX)
+        expired = expire(shadow, worker_now(worker), timeout_ns(worker), &due);
     if (worker->snapshot->shadow_read_percent == 0)
         shut(shadow); /* opened again when shadow reads are switched on again */
     else if (expired > SHADOW_REQUESTS_MAX / 2)
         upstream_lose(&shadow->upstream, "no answers for longer than the request timeout");
+    return due;
 }
 
 void shadow_close(struct session *session)

@@ -36,9 +36,9 @@ void shadow_copy(struct session *session, enum cluster_id primary, size_t length
                  const void *request);
 /* The session's keyspace has changed. */
 void shadow_follow_keyspace(struct session *session);
-/* Once a second: copies without an answer are given up, a connection that is not needed any more is
- * closed. */
-void shadow_survey(struct session *session);
+/* Copies without an answer are given up, a connection that is not needed any more is closed. As
+ * session_survey. */
+uint64_t shadow_survey(struct session *session);
 /* At the session's end: closes its connection. What session->shadow points at is then freed with
  * the session. */
 void shadow_close(struct session *session);

@@ -61,6 +61,7 @@ enum metric_pool upstream_pool(const struct upstream *upstream)
 void upstream_watch(struct upstream *upstream, uint64_t deadline_ns)
 {
     upstream->deadline_ns = deadline_ns;
+    timing_watch_by(&worker_of(upstream)->timing, deadline_ns);
     if (list_is_empty(&upstream->watched))
         list_append(&worker_of(upstream)->watched, &upstream->watched);
 }
@@ -409,11 +410,15 @@ void upstream_finish_handshake(struct upstream *upstream)
 
 void upstream_become_ready(struct upstream *upstream)
 {
+    struct worker *worker = worker_of(upstream);
     upstream->state = UPSTREAM_READY;
     upstream->is_reopening = false;
     upstream->backoff_ms = BACKOFF_FIRST_MS;
-    upstream->ready_since_ns = worker_now(worker_of(upstream));
-    node_watch_serves(upstream->node->health, worker_of(upstream)->metrics);
+    upstream->ready_since_ns = worker_now(worker);
+    timing_survey_by(&worker->timing,
+                     worker_now(worker) +
+                         (uint64_t)worker->config->heartbeat_interval_ms * NS_PER_MS);
+    node_watch_serves(upstream->node->health, worker->metrics);
     list_remove(&upstream->watched);
     forget_reply(upstream);
     upstream_release_client(upstream);
@@ -675,35 +680,53 @@ void upstream_on_deadline(struct upstream *upstream)
     }
 }
 
-void upstream_survey(struct upstream *upstream)
+static uint64_t survey_flowing_answer(struct upstream *upstream, uint64_t now, uint64_t timeout)
 {
-    struct worker *worker = worker_of(upstream);
-    struct session *session = upstream->session;
     const struct stream *stream = &upstream->stream;
-    uint64_t now = worker_now(worker);
-    uint64_t interval = (uint64_t)worker->config->heartbeat_interval_ms * NS_PER_MS;
-    uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
-    if (upstream->state != UPSTREAM_READY) {
-        if (upstream->is_leaving && now >= upstream->leave_by_ns)
-            upstream_release_client(upstream); /* a node that won the race and says no more */
-        return;
-    }
-    if (session->lock == upstream && stream->paused == 0 && session->client.queued == 0 &&
-        now - stream->last_read_ns > timeout) {
+    bool is_its_turn = stream->paused == 0 && upstream->session->client.queued == 0;
+    if (is_its_turn && now - stream->last_read_ns > timeout)
         upstream_lose(upstream, "stopped in the middle of an answer");
-        return;
-    }
-    if (upstream->expired_awaited > 0 && now - stream->last_read_ns > timeout &&
-        node_health_is_down(upstream->node->health)) {
-        upstream_lose(upstream, "no answers, and its node is down");
-        return;
-    }
-    if (upstream->heartbeat_at_ns == 0 && session->lock == NULL &&
-        now - stream->last_read_ns > interval) {
+    return timing_next(stream->last_read_ns + timeout, now, timeout);
+}
+
+static uint64_t survey_heartbeat(struct upstream *upstream, uint64_t now)
+{
+    struct session *session = upstream->session;
+    uint64_t interval = (uint64_t)worker_of(upstream)->config->heartbeat_interval_ms * NS_PER_MS;
+    uint64_t heard_ns = upstream->stream.last_read_ns;
+    if (now - heard_ns < interval / 2)
+        return heard_ns + interval;
+    if (upstream->heartbeat_at_ns == 0 && session->lock == NULL) {
         upstream->heartbeat_at_ns = now;
         if (!dispatch_heartbeat(session, upstream))
             upstream->heartbeat_at_ns = 0;
     }
+    return now + interval;
+}
+
+uint64_t upstream_survey(struct upstream *upstream)
+{
+    struct worker *worker = worker_of(upstream);
+    const struct stream *stream = &upstream->stream;
+    uint64_t now = worker_now(worker);
+    uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    if (upstream->state != UPSTREAM_READY) {
+        if (upstream->is_leaving && now >= upstream->leave_by_ns)
+            upstream_release_client(upstream); /* a node that won the race and says no more */
+        return upstream->is_leaving ? upstream->leave_by_ns : TIMING_NEVER;
+    }
+    uint64_t due = TIMING_NEVER;
+    if (upstream->session->lock == upstream)
+        due = survey_flowing_answer(upstream, now, timeout);
+    if (upstream->state == UPSTREAM_READY && upstream->expired_awaited > 0) {
+        if (now - stream->last_read_ns > timeout && node_health_is_down(upstream->node->health))
+            upstream_lose(upstream, "no answers, and its node is down");
+        due =
+            timing_sooner(due, timing_next(stream->last_read_ns + timeout, now, TIMING_SURVEY_NS));
+    }
+    if (upstream->state == UPSTREAM_READY)
+        due = timing_sooner(due, survey_heartbeat(upstream, now));
+    return due;
 }
 
 void upstream_init(struct upstream *upstream, struct session *session, enum cluster_id cluster)

@@ -113,8 +113,10 @@ void upstream_lose(struct upstream *upstream, const char *reason);
 /* The deadline has come. */
 void upstream_on_deadline(struct upstream *upstream);
 /* Sends the proxy's own OPTIONS when nothing has been heard for an interval, and gives up on a
- * silent node. */
-void upstream_survey(struct upstream *upstream);
+ * silent node. Heartbeats gather: where a survey comes by half an interval of silence is enough, so
+ * that within two intervals all idle connections of a worker have theirs at the same time. As
+ * session_survey. */
+uint64_t upstream_survey(struct upstream *upstream);
 
 /* Appends the body of a QUERY that puts a connection into the session's keyspace. */
 void upstream_put_use(const struct session *session, struct dynbuf *body);

@@ -24,12 +24,19 @@ static bool has_other_node(const struct upstream *upstream)
     return false;
 }
 
+static void set_leave_by(struct upstream *upstream, uint64_t patience_ns)
+{
+    struct worker *worker = upstream->session->worker;
+    upstream->leave_by_ns = worker_now(worker) + patience_ns;
+    timing_survey_by(&worker->timing, upstream->leave_by_ns);
+}
+
 void upstream_hold_client(struct upstream *upstream)
 {
     if (upstream->is_shadow || !has_other_node(upstream))
         return;
     upstream->is_leaving = true;
-    upstream->leave_by_ns = worker_now(upstream->session->worker) + PAUSE_NS_MAX;
+    set_leave_by(upstream, PAUSE_NS_MAX);
     stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
 }
 
@@ -72,7 +79,7 @@ void upstream_try_to_leave(struct upstream *upstream)
              cluster_name(upstream->cluster), upstream_node_name(upstream));
     metrics_add(worker->metrics,
                 upstream->cluster == CLUSTER_ORIGIN ? METRIC_MOVED_ORIGIN : METRIC_MOVED_TARGET, 1);
-    upstream->leave_by_ns = worker_now(worker) + PAUSE_NS_MAX;
+    set_leave_by(upstream, PAUSE_NS_MAX);
     upstream_reopen(upstream);
 }
 
@@ -85,7 +92,7 @@ void upstream_on_topology(struct upstream *upstream)
         is_listed(worker->topologies[upstream->cluster], upstream->node->name))
         return;
     upstream->is_leaving = true;
-    upstream->leave_by_ns = worker_now(worker) + patience;
+    set_leave_by(upstream, patience);
     stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
     upstream_watch(upstream, worker_now(worker));
 }

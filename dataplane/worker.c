@@ -1,8 +1,8 @@
-/* Workers: the loop turn, accepting clients, time limits, and switching routing state between
- * events. Each runs on its own thread; other threads reach it by its mailbox only.
+/* Workers: the loop turn, accepting clients, and switching routing state between events. Each runs
+ * on its own thread; other threads reach it by its mailbox only.
  *
- *   turn: events (read, decode, route; only queue) → input kept over a pause → flush every dirty
- * stream → expire → reap */
+ *   turn: events (read, decode, route; only queue) → input kept over a pause → what the clock asks
+ * for (timing) → flush every dirty stream → reap */
 #include "dataplane/worker.h"
 
 #include <arpa/inet.h>
@@ -20,8 +20,8 @@
 #include "dataplane/supported.h"
 #include "dataplane/tls_context.h"
 
-#define TICK_MS   100
-#define SURVEY_NS NS_PER_S
+/* Without file descriptors, accepting is tried again after this long. */
+#define ACCEPT_PAUSE_NS (100 * NS_PER_MS)
 
 /* Large frames of all sessions of one worker may hold this much. */
 #define LARGE_BYTES_MAX ((size_t)256 * 1024 * 1024)
@@ -82,71 +82,7 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
     LOG_ERROR("accept_failed", "worker=%u reason=\"%s\"", worker->index,
               strerror(EVUTIL_SOCKET_ERROR()));
     evconnlistener_disable(listener);
-    worker_keep_ticking(worker);
-}
-
-/* ---- time limits ---- */
-
-static void run_deadlines(struct worker *worker)
-{
-    uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
-    for (struct list *node; (node = list_first(&worker->deadlines)) != NULL;) {
-        struct request *request = CONTAINER_OF(node, struct request, deadline);
-        if (worker_now(worker) - request->started_ns < timeout)
-            return;
-        answer_expire(request->session, request);
-    }
-}
-
-static void run_watched(struct worker *worker)
-{
-    struct list due;
-    list_init(&due);
-    for (struct list *node = worker->watched.next, *next; node != &worker->watched; node = next) {
-        struct upstream *upstream = CONTAINER_OF(node, struct upstream, watched);
-        next = node->next;
-        if (worker_now(worker) >= upstream->deadline_ns) {
-            list_remove(node);
-            list_append(&due, node);
-        }
-    }
-    for (struct list *node; (node = list_take_first(&due)) != NULL;)
-        upstream_on_deadline(CONTAINER_OF(node, struct upstream, watched));
-}
-
-static void survey(struct worker *worker)
-{
-    worker->next_survey_ns = worker_now(worker) + SURVEY_NS;
-    for (struct list *node = worker->sessions.next, *next; node != &worker->sessions; node = next) {
-        next = node->next;
-        session_survey(CONTAINER_OF(node, struct session, link));
-    }
-}
-
-static void on_tick(evutil_socket_t fd, short what, void *context)
-{
-    struct worker *worker = context;
-    (void)fd;
-    (void)what;
-    worker->loop.now_ns = clock_now_ns();
-    run_watched(worker);
-    if (worker_now(worker) >= worker->next_survey_ns)
-        survey(worker);
-    if (worker->listener != NULL)
-        evconnlistener_enable(worker->listener);
-    if (list_is_empty(&worker->sessions) && !worker->is_draining) {
-        event_del(worker->tick); /* a worker without clients sleeps */
-        worker->is_ticking = false;
-    }
-}
-
-void worker_keep_ticking(struct worker *worker)
-{
-    struct timeval period = {.tv_usec = TICK_MS * 1000};
-    if (worker->is_ticking)
-        return;
-    event_add(worker->tick, &period);
-    worker->is_ticking = true;
+    worker->timing.accept_ns = clock_now_ns() + ACCEPT_PAUSE_NS;
 }
 
 /* ---- the loop ---- */
@@ -179,11 +115,12 @@ static void *run(void *context)
 {
     struct worker *worker = context;
     while (!worker->is_stopping) {
-        bool has_more = !list_is_empty(&worker->loop.again);
+        bool has_more = !list_is_empty(&worker->loop.again) || worker->timing.is_surveying;
+        timing_set_alarm(worker);
         event_base_loop(worker->base, EVLOOP_ONCE | (has_more ? EVLOOP_NONBLOCK : 0));
         worker->loop.now_ns = clock_now_ns();
         stream_loop_run_again(&worker->loop);
-        run_deadlines(worker);
+        timing_run(worker);
         stream_loop_flush(&worker->loop);
         reap(worker);
         check_drained(worker);
@@ -206,6 +143,8 @@ static void run_snapshot_message(struct mailbox_message *message, void *owner)
     struct worker *worker = owner;
     snapshot_put(worker->snapshot);
     worker->snapshot = switching->snapshot;
+    timing_survey_by(&worker->timing,
+                     clock_now_ns()); /* for shadows that are not needed any more */
     switching->done(switching->context);
     free(switching);
 }
@@ -244,6 +183,7 @@ static void run_topology_message(struct mailbox_message *message, void *owner)
     struct topology_message *switching = CONTAINER_OF(message, struct topology_message, message);
     struct worker *worker = owner;
     enum cluster_id cluster = switching->topology->cluster;
+    worker->loop.now_ns = clock_now_ns();
     topology_put(worker->topologies[cluster]);
     worker->topologies[cluster] = switching->topology;
     make_offer(worker);
@@ -301,7 +241,6 @@ static void run_drain_message(struct mailbox_message *message, void *owner)
                                 2 * NS_PER_S;
     evconnlistener_free(worker->listener);
     worker->listener = NULL;
-    worker_keep_ticking(worker);
     for (struct list *node = worker->sessions.next, *next; node != &worker->sessions; node = next) {
         next = node->next;
         session_drain(CONTAINER_OF(node, struct session, link));
@@ -341,8 +280,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     worker->base = event_base_new_with_config(settings);
     event_config_free(settings);
     if (worker->base == NULL || !stream_loop_init(&worker->loop, worker->base, LARGE_BYTES_MAX) ||
-        (worker->mailbox = mailbox_new(worker->base, worker)) == NULL ||
-        (worker->tick = event_new(worker->base, -1, EV_PERSIST, on_tick, worker)) == NULL) {
+        (worker->mailbox = mailbox_new(worker->base, worker)) == NULL || !timing_init(worker)) {
         dynbuf_printf(error, "worker %u could not be made: out of memory or file descriptors",
                       index);
         return false;
@@ -409,8 +347,7 @@ void worker_fini(struct worker *worker)
 {
     if (worker->listener != NULL)
         evconnlistener_free(worker->listener);
-    if (worker->tick != NULL)
-        event_free(worker->tick);
+    timing_fini(worker);
     mailbox_free(worker->mailbox);
     snapshot_put(worker->snapshot);
     for (int i = 0; i < CLUSTER_COUNT; i++)

@@ -18,6 +18,7 @@
 #include "dataplane/request.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/stream.h"
+#include "dataplane/timing.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/topology.h"
 #include "dataplane/trace_limit.h"
@@ -48,20 +49,18 @@ struct worker {
     struct event_base *base;
     struct mailbox *mailbox;
     struct evconnlistener *listener;
-    struct event *tick;
-    bool is_ticking;
     bool is_draining;
     bool is_stopping;
 
     struct stream_loop loop;
+    struct timing timing;
     struct tls_thread tls;
-    struct list sessions;
-    struct list watched; /* upstreams with a step that may time out or wait for a retry */
+    struct list sessions; /* those surveyed last at the end */
+    struct list watched;  /* upstreams with a step that may time out or wait for a retry */
     struct list
         deadlines;      /* requests awaiting an answer, oldest first: one timeout value, one FIFO */
     struct list doomed; /* sessions to free at the end of the turn */
     struct list spent;  /* openings to free at the end of the turn */
-    uint64_t next_survey_ns;
     uint64_t drain_deadline_ns;
 
     struct request_pool requests;
@@ -99,9 +98,6 @@ void worker_switch_snapshot(struct worker *worker, struct snapshot *snapshot,
 void worker_switch_topology(struct worker *worker, struct topology *topology);
 /* New connections of that side use this context. */
 void worker_switch_tls(struct worker *worker, enum tls_side side, struct tls_context *tls);
-
-/* For sessions: makes sure the periodic tick runs. */
-void worker_keep_ticking(struct worker *worker);
 
 /* For sessions: what both clusters have prepared is remembered, and counted. Takes the caller's
  * reference. */
