@@ -187,6 +187,8 @@ MUST_CHECK bool conftab_parse_double(const char *text, double *value);
     CONFTAB_ROW(type_, #environment, CONFTAB_TEXT, field, NULL, 0, 0, __VA_ARGS__)
 #define CONFTAB_ROW_SECRET(type_, environment, field, ...)                                         \
     CONFTAB_ROW(type_, #environment, CONFTAB_SECRET, field, NULL, 0, 0, __VA_ARGS__)
+#define CONFTAB_ROW_SECRET_OPTIONAL(type_, environment, field, ...)                                \
+    CONFTAB_ROW(type_, #environment, CONFTAB_SECRET, field, "", 0, 0, __VA_ARGS__)
 #define CONFTAB_ROW_LOG_LEVEL(type_, environment, field, fallback, ...)                            \
     CONFTAB_ROW(type_, #environment, CONFTAB_LOG_LEVEL, field, fallback, 0, 0, __VA_ARGS__)
 #define CONFTAB_ROW_DOUBLE(type_, environment, field, fallback, minimum, maximum, ...)             \

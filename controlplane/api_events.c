@@ -41,7 +41,8 @@ void api_get_events(const struct http_request *request, struct http_response *re
     uint64_t sent_ns = clock_now_ns();
     bool is_live = true;
     write_full_state(request, cursor, &out);
-    while (is_live && http_stream_send(request, &out)) {
+    while (is_live && access_is_still_good(request->access, request->caller) &&
+           http_stream_send(request, &out)) {
         if (out.length > 0)
             sent_ns = clock_now_ns();
         dynbuf_reset(&out);

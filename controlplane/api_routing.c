@@ -27,21 +27,6 @@ void api_get_routing(const struct http_request *request, struct http_response *r
         response->status = 304;
 }
 
-/* A browser page of another site must not switch traffic: Fetch Metadata where the browser sends
- * it, the Origin otherwise. */
-static bool is_foreign(const struct http_request *request)
-{
-    const char *site = http_header(request, "Sec-Fetch-Site");
-    const char *origin = http_header(request, "Origin");
-    const char *host = http_header(request, "Host");
-    if (site != NULL && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)
-        return true;
-    if (origin == NULL)
-        return false;
-    const char *authority = strstr(origin, "://");
-    return authority == NULL || host == NULL || strcasecmp(authority + 3, host) != 0;
-}
-
 static bool has_json_type(const struct http_request *request)
 {
     static const char *const types[] = {"application/json", "application/merge-patch+json"};
@@ -93,13 +78,8 @@ void api_patch_routing(const struct http_request *request, struct http_response 
     struct routing_patch patch;
     struct routing_problem problem;
     struct dynbuf body;
-    const char *agent = http_header(request, "User-Agent");
-    char user_agent[200];
+    char agent[HTTP_AGENT_SIZE];
     response->close = true; /* until the body is read */
-    if (is_foreign(request)) {
-        http_problem(response, 403, "the request comes from a page of another site", NULL);
-        return;
-    }
     if (!has_json_type(request)) {
         http_problem(response, 415,
                      "Content-Type must be application/json or application/merge-patch+json", NULL);
@@ -120,8 +100,7 @@ void api_patch_routing(const struct http_request *request, struct http_response 
         return;
 
     struct plane_change change;
-    snprintf(user_agent, sizeof user_agent, "%s", agent == NULL ? "" : agent);
-    struct store_actor actor = {.name = request->peer, .user_agent = user_agent};
+    struct store_actor actor = http_actor(request, agent);
     plane_change_routing(request->plane, &patch, http_header(request, "If-Match"),
                          http_query_flag(request, "adopt"), &actor, &change);
     answer_change(request, &change, response);

@@ -10,10 +10,16 @@
 struct control_config {
 #define SETTING_INT(environment, field, fallback, minimum, maximum, meaning) int field;
 #define SETTING_TEXT_NONEMPTY(environment, field, fallback, meaning)         char *field;
+#define SETTING_TEXT(environment, field, fallback, meaning)                  char *field;
+#define SETTING_SECRET_OPTIONAL(environment, field, meaning)                 char *field;
+#define SETTING_BOOL(environment, field, fallback, meaning)                  bool field;
 #define SETTING_LOG_LEVEL(environment, field, fallback, meaning)             enum log_level field;
 #include "controlplane/config.def"
 #undef SETTING_INT
 #undef SETTING_TEXT_NONEMPTY
+#undef SETTING_TEXT
+#undef SETTING_SECRET_OPTIONAL
+#undef SETTING_BOOL
 #undef SETTING_LOG_LEVEL
 };
 

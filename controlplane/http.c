@@ -40,6 +40,7 @@ static const char security_headers[] =
 struct http {
     struct mg_context *context;
     struct plane *plane;
+    struct access *access;
     atomic_uint streams;
     int port;
     pthread_mutex_t mutex;
@@ -55,12 +56,13 @@ struct http_exchange {
     const struct mg_request_info *info;
 };
 
-static const struct {
+static const struct route {
     const char *method;
     const char *path;
+    enum route_access access;
     http_handler handler;
 } routes[] = {
-#define ROUTE(method, path, handler, meaning) {method, path, handler},
+#define ROUTE(method, path, access, handler, meaning) {method, path, ACCESS_##access, handler},
 #include "controlplane/routes.def"
 #undef ROUTE
 };
@@ -80,18 +82,24 @@ static const char *reason_phrase(int status)
         const char *phrase;
     } phrases[] = {
         {200, "OK"},
+        {201, "Created"},
         {202, "Accepted"},
+        {204, "No Content"},
         {304, "Not Modified"},
         {400, "Bad Request"},
+        {401, "Unauthorized"},
         {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
+        {409, "Conflict"},
         {411, "Length Required"},
         {412, "Precondition Failed"},
         {413, "Content Too Large"},
         {415, "Unsupported Media Type"},
+        {421, "Misdirected Request"},
         {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
         {500, "Internal Server Error"},
         {501, "Not Implemented"},
         {503, "Service Unavailable"},
@@ -140,9 +148,48 @@ void http_problem(struct http_response *response, int status, const char *detail
     json_end_object(&writer);
 }
 
+void http_refuse(struct http_response *response, const struct access_refusal *refusal)
+{
+    char text[128];
+    http_problem(response, refusal->status, refusal->detail, NULL);
+    if (refusal->status == 401)
+        http_add_header(response, "WWW-Authenticate",
+                        refusal->is_token_bad
+                            ? "Bearer realm=\"cloudgate\", error=\"invalid_token\""
+                            : "Bearer realm=\"cloudgate\"");
+    if (refusal->status == 429) {
+        snprintf(text, sizeof text, "%u", refusal->retry_after_s);
+        http_add_header(response, "Retry-After", text);
+    }
+}
+
+bool http_require_role(const struct http_request *request, enum role role, const char *what,
+                       struct http_response *response)
+{
+    char detail[ACCESS_DETAIL_SIZE];
+    if (request->caller->role >= role)
+        return true;
+    snprintf(detail, sizeof detail, "%s needs the role %s; %s has the role %s", what,
+             role_or_above(role), request->caller->actor, role_name(request->caller->role));
+    http_problem(response, 403, detail, NULL);
+    return false;
+}
+
+struct store_actor http_actor(const struct http_request *request, char agent[HTTP_AGENT_SIZE])
+{
+    const char *text = http_header(request, "User-Agent");
+    snprintf(agent, HTTP_AGENT_SIZE, "%s", text == NULL ? "" : text);
+    return (struct store_actor){.name = request->caller->audit_name, .user_agent = agent};
+}
+
 void http_add_header(struct http_response *response, const char *name, const char *value)
 {
     dynbuf_printf(&response->headers, "%s: %s\r\n", name, value);
+}
+
+static bool has_content(int status)
+{
+    return status != 204 && status != 304;
 }
 
 static void write_head(struct dynbuf *out, int status, const char *content_type,
@@ -154,7 +201,7 @@ static void write_head(struct dynbuf *out, int status, const char *content_type,
     gmtime_r(&now, &parts);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
     dynbuf_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason_phrase(status), date);
-    if (status != 304)
+    if (has_content(status))
         dynbuf_printf(out, "Content-Type: %s\r\n", content_type);
     dynbuf_append_text(out, security_headers);
     if (headers != NULL)
@@ -184,14 +231,14 @@ static void send_response(struct mg_connection *connection, struct http_response
     write_head(&out, response->status, response->content_type, &response->headers);
     if (strstr(dynbuf_text(&response->headers), "Cache-Control:") == NULL)
         dynbuf_append_text(&out, "Cache-Control: no-store\r\n");
-    if (response->status != 304)
+    if (has_content(response->status))
         dynbuf_printf(&out, "Content-Length: %zu\r\n", response->body.length);
     if (response->close) {
         mg_disable_connection_keep_alive(connection);
         dynbuf_append_text(&out, "Connection: close\r\n");
     }
     dynbuf_append_text(&out, "\r\n");
-    if (with_body && response->status != 304)
+    if (with_body && has_content(response->status))
         dynbuf_append(&out, response->body.data, response->body.length);
     if (!out.failed)
         mg_write(connection, out.data, out.length);
@@ -290,23 +337,60 @@ static bool has_doubtful_length(const struct mg_request_info *info)
     return lengths + encodings > 1;
 }
 
-static void dispatch(const struct http_request *request, struct http_response *response)
+/* Whether the path is this route's; *parameter: what stands for its {name}. */
+static bool is_path_of(const struct route *route, const char *path, const char **parameter)
 {
-    bool is_head = strcmp(request->method, "HEAD") == 0;
-    char allow[64] = "";
+    size_t fixed = strcspn(route->path, "{");
+    *parameter = NULL;
+    if (route->path[fixed] == '\0')
+        return strcmp(route->path, path) == 0;
+    if (strncmp(route->path, path, fixed) != 0 || path[fixed] == '\0' ||
+        strchr(path + fixed, '/') != NULL)
+        return false;
+    *parameter = path + fixed;
+    return true;
+}
+
+/* The route of the request, or NULL; allow then lists the methods the path has, if any. */
+static const struct route *find_route(struct http_request *request, char *allow, size_t allow_size)
+{
+    const char *method = strcmp(request->method, "HEAD") == 0 ? "GET" : request->method;
+    allow[0] = '\0';
     for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
-        if (strcmp(routes[i].path, request->path) != 0)
+        const char *parameter;
+        if (!is_path_of(&routes[i], request->path, &parameter))
             continue;
-        if (strcmp(routes[i].method, is_head ? "GET" : request->method) == 0) {
-            routes[i].handler(request, response);
-            return;
+        if (strcmp(routes[i].method, method) == 0) {
+            request->parameter = parameter;
+            return &routes[i];
         }
         size_t used = strlen(allow);
-        snprintf(allow + used, sizeof allow - used, "%s%s%s", used == 0 ? "" : ", ",
-                 routes[i].method, strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+        snprintf(allow + used, allow_size - used, "%s%s%s", used == 0 ? "" : ", ", routes[i].method,
+                 strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+    }
+    return NULL;
+}
+
+/* Paths nobody answers are refused like all others: who may not ask does not learn what is there.
+ */
+static void dispatch(struct http_request *request, struct http_response *response)
+{
+    char allow[64];
+    struct access_caller caller;
+    struct access_refusal refusal;
+    const struct route *route = find_route(request, allow, sizeof allow);
+    enum role needed = role_needed(route == NULL ? ACCESS_VIEWER : route->access,
+                                   access_metrics_are_open(request->access));
+    bool may = access_check(request->access, request->access_request, needed, &caller, &refusal);
+    request->caller = &caller;
+    if (may && route != NULL) {
+        route->handler(request, response);
+        return;
     }
     response->close = true; /* whatever body there may be is not read */
-    if (allow[0] != '\0') {
+    if (!may) {
+        http_refuse(response, &refusal);
+    } else if (allow[0] != '\0') {
         http_add_header(response, "Allow", allow);
         http_problem(response, 405, "this path does not answer this method; see the Allow header",
                      NULL);
@@ -363,8 +447,24 @@ static int on_request(struct mg_connection *connection)
     const struct mg_request_info *info = mg_get_request_info(connection);
     struct http *http = info->user_data;
     struct http_exchange exchange = {.http = http, .connection = connection, .info = info};
+    struct access_request access_request = {
+        .peer = info->remote_addr,
+        .authorization = mg_get_header(connection, "Authorization"),
+        .cookies = mg_get_header(connection, "Cookie"),
+        .headers =
+            {
+                .is_unsafe = strcmp(info->request_method, "GET") != 0 &&
+                             strcmp(info->request_method, "HEAD") != 0,
+                .host = mg_get_header(connection, "Host"),
+                .origin = mg_get_header(connection, "Origin"),
+                .fetch_site = mg_get_header(connection, "Sec-Fetch-Site"),
+                .csrf = mg_get_header(connection, "X-CSRF-Token"),
+            },
+    };
     struct http_request request = {
         .plane = http->plane,
+        .access = http->access,
+        .access_request = &access_request,
         .exchange = &exchange,
         .method = info->request_method,
         .path = info->local_uri_raw == NULL ? "" : info->local_uri_raw,
@@ -484,8 +584,8 @@ static void stop_server(struct http *http)
         pthread_join(nudger, NULL);
 }
 
-struct http *http_new(const struct control_config *config, struct plane *plane, char *error,
-                      size_t error_size)
+struct http *http_new(const struct control_config *config, struct plane *plane,
+                      struct access *access, char *error, size_t error_size)
 {
     char listening[64];
     snprintf(listening, sizeof listening, "%s:%d", config->http_address, config->http_port);
@@ -522,6 +622,7 @@ struct http *http_new(const struct control_config *config, struct plane *plane, 
     struct http *http = calloc(1, sizeof *http);
     CHECK(http != NULL);
     http->plane = plane;
+    http->access = access;
     pthread_mutex_init(&http->mutex, NULL);
     pthread_cond_init(&http->idle, NULL);
     start_message[0] = '\0';

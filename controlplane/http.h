@@ -8,10 +8,12 @@
 
 #include "common/check.h"
 #include "common/dynbuf.h"
+#include "controlplane/access.h"
 #include "controlplane/plane.h"
 
 #define HTTP_BODY_MAX    16384 /* bytes of a request body */
-#define HTTP_STREAMS_MAX 8     /* each open event stream holds one of civetweb's threads */
+#define HTTP_AGENT_SIZE  200
+#define HTTP_STREAMS_MAX 8 /* each open event stream holds one of civetweb's threads */
 
 struct http;
 struct http_exchange; /* civetweb's side of one request */
@@ -21,8 +23,13 @@ struct http_request {
     struct http_exchange *exchange;
     const char *method;
     const char *path;
-    const char *query; /* "" when there is none */
-    const char *peer;  /* IP address */
+    const char *query;     /* "" when there is none */
+    const char *peer;      /* IP address */
+    const char *parameter; /* what stands for {name} in the path; NULL: the route has none */
+    bool is_tls;
+    struct access *access;
+    const struct access_request *access_request;
+    const struct access_caller *caller; /* who asks, let in for this route */
 };
 
 struct http_response {
@@ -37,8 +44,8 @@ struct http_response {
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response);
 
 /* Listens. NULL: error holds one line. */
-struct http *http_new(const struct control_config *config, struct plane *plane, char *error,
-                      size_t error_size);
+struct http *http_new(const struct control_config *config, struct plane *plane,
+                      struct access *access, char *error, size_t error_size);
 /* The port it listens on. */
 int http_port(const struct http *http);
 /* Waits for the handlers that run (after plane_close they end soon). NULL is allowed. */
@@ -62,6 +69,14 @@ MUST_CHECK bool http_read_body(const struct http_request *request, struct dynbuf
  * fault, or NULL. */
 void http_problem(struct http_response *response, int status, const char *detail,
                   const char *pointer);
+/* The answer to somebody who may not. */
+void http_refuse(struct http_response *response, const struct access_refusal *refusal);
+/* true when the caller has at least this role; else response holds the 403 that says what needs it.
+ * For what a route's own least role does not cover, such as force. */
+MUST_CHECK bool http_require_role(const struct http_request *request, enum role role,
+                                  const char *what, struct http_response *response);
+/* Who asks, for the audit. agent: memory for the user agent, alive as long as the result. */
+struct store_actor http_actor(const struct http_request *request, char agent[HTTP_AGENT_SIZE]);
 /* Adds one header line. */
 void http_add_header(struct http_response *response, const char *name, const char *value);
 
@@ -74,7 +89,7 @@ MUST_CHECK bool http_stream_send(const struct http_request *request, const struc
 void http_stream_end(const struct http_request *request, struct http_response *response);
 
 /* Handlers, as routes.def names them. */
-#define ROUTE(method, path, handler, meaning)                                                      \
+#define ROUTE(method, path, access, handler, meaning)                                              \
     void handler(const struct http_request *request, struct http_response *response);
 #include "controlplane/routes.def"
 #undef ROUTE

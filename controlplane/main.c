@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "controlplane/access.h"
 #include "controlplane/config.h"
 #include "controlplane/http.h"
 #include "controlplane/plane.h"
@@ -51,9 +52,12 @@ static int serve(const struct control_config *config)
     struct plane *plane = plane_new(config, error, sizeof error);
     if (plane == NULL)
         return fail(error);
-    struct http *http = http_new(config, plane, error, sizeof error);
+    struct access *access = access_new(config, plane_store(plane), error, sizeof error);
+    struct http *http =
+        access == NULL ? NULL : http_new(config, plane, access, error, sizeof error);
     if (http == NULL) {
         plane_close(plane);
+        access_free(access);
         plane_free(plane);
         return fail(error);
     }
@@ -64,6 +68,7 @@ static int serve(const struct control_config *config)
     LOG_INFO("stopping", "signal=%s", received == SIGTERM ? "SIGTERM" : "SIGINT");
     plane_close(plane);
     http_free(http);
+    access_free(access);
     plane_free(plane);
     LOG_INFO("stopped", "");
     return 0;

@@ -23,7 +23,7 @@ enum store_verdict {
 
 /* Who wants a change, and what of it the audit row is to tell. */
 struct store_actor {
-    const char *name;       /* peer address, or who else */
+    const char *name;       /* token:NAME@ADDRESS, uid:N, or who else */
     const char *user_agent; /* "" when unknown */
     const char *request_id; /* NULL: none */
     const char *reason;     /* in the operator's words; NULL: none given */

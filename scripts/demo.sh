@@ -131,8 +131,13 @@ else
     wait_until 10 "the target answers on $target:$cql_port" listens "$target" $cql_port
 fi
 
+# The demo knows its admin token because it makes it; an installation is told by cloudgate-control, once.
+token=$(od -An -vtx1 -N32 /dev/urandom | tr -d ' \n')
+(umask 077 && printf '%s\n' "$token" >"$work/token")
+
 launch control env CONTROL_HTTP_ADDRESS=127.0.0.1 CONTROL_HTTP_PORT="$http_port" \
-    CONTROL_SOCKET="$work/control.sock" CONTROL_DATABASE="$work/control.sqlite" "$bin/cloudgate-control"
+    CONTROL_SOCKET="$work/control.sock" CONTROL_DATABASE="$work/control.sqlite" CONTROL_ADMIN_TOKEN_FILE="$work/token" \
+    "$bin/cloudgate-control"
 wait_until 10 "the control plane answers on 127.0.0.1:$http_port" answers_http "http://127.0.0.1:$http_port/health/liveness"
 
 launch proxy env ORIGIN_CASSANDRA_CONTACT_POINTS="$origin" ORIGIN_CASSANDRA_USERNAME= ORIGIN_CASSANDRA_PASSWORD= \
@@ -151,11 +156,14 @@ cat <<EOF
 
 Cloud-Gate is running: 20 reads and 20 writes a second go through it.
 
-  Dashboard          $dashboard/
+  Dashboard          $dashboard/        (its token: $token)
+  The commands below want the token too:
+                     export CLOUDGATE_TOKEN=$token
   A CQL shell        build/venv/bin/cqlsh 127.0.0.1 $query_port        (through the proxy: writes reach both clusters)
     the clusters     build/venv/bin/cqlsh $origin $cql_port        build/venv/bin/cqlsh $target $cql_port
   Move the reads     $ctl routing set forward_reads_to_target=true
-    or               curl -X PATCH -H 'Content-Type: application/json' -d '{"forward_reads_to_target":true}' $dashboard/api/v1/routing
+    or               curl -X PATCH -H 'Content-Type: application/json' -H "Authorization: Bearer \$CLOUDGATE_TOKEN" \\
+                       -d '{"forward_reads_to_target":true}' $dashboard/api/v1/routing
     and see          $ctl status
   Metrics            http://127.0.0.1:$metrics_port/metrics
   Logs               $work/

@@ -23,6 +23,7 @@ SETTING_MACROS = """
 #define SETTING_TEXT_NONEMPTY(e, f, d, ...) @@ "nonempty" #e d "" "" __VA_ARGS__
 #define SETTING_REQUIRED(e, f, ...) @@ "required" #e "" "" "" __VA_ARGS__
 #define SETTING_SECRET(e, f, ...) @@ "secret" #e "" "" "" __VA_ARGS__
+#define SETTING_SECRET_OPTIONAL(e, f, ...) @@ "secret" #e "" "" "" __VA_ARGS__
 #define SETTING_LOG_LEVEL(e, f, d, ...) @@ "level" #e d "" "" __VA_ARGS__
 #define SETTING_CHOICE(e, f, d, ...) @@ "choice" #e d "" "" __VA_ARGS__
 #define SETTING_NUMBERS(e, f, d, ...) @@ "numbers" #e d "" "" __VA_ARGS__

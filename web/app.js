@@ -46,6 +46,8 @@ const page = {
   samples: new Map(),    // id -> {before, after}: the last two samples of its running totals
   history: new Map(RATES.map((rate) => [rate.name, []])),
   busy: false,
+  csrf: null,            // of the log-in; null: nobody has logged in
+  stream: null,
 };
 
 const element = (id) => document.getElementById(id);
@@ -83,8 +85,17 @@ function showConnection(text, kind) {
 
 // --- talking to the API ---
 
+// Everything goes through here: changes carry the token of the log-in, and a log-in that has ended asks for another.
+async function call(path, options = {}) {
+  const headers = { Accept: "application/json", ...options.headers };
+  if (options.method && page.csrf) headers["X-CSRF-Token"] = page.csrf;
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401 && page.csrf) showLogIn("The log-in has ended. Log in again.");
+  return response;
+}
+
 async function get(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  const response = await call(path);
   const body = await response.json();
   if (!response.ok) throw new Error(body.detail ?? `answer ${response.status}`);
   return { body, etag: response.headers.get("ETag") };
@@ -112,7 +123,7 @@ async function change(name, value) {
   page.busy = true;
   drawToggles();
   try {
-    const response = await fetch("/api/v1/routing", {
+    const response = await call("/api/v1/routing", {
       method: "PATCH",
       headers: { "Content-Type": "application/merge-patch+json", "If-Match": page.etag ?? "*" },
       body: JSON.stringify({ [name]: value }),
@@ -223,11 +234,12 @@ function drawDataplanes() {
 }
 
 function describe(entry) {
-  const parts = Object.keys(entry.after ?? {})
-    .filter((name) => name !== "revision" && (!entry.before || entry.before[name] !== entry.after[name]))
-    .map((name) => `${name} = ${entry.after[name]}`);
+  const shown = entry.after ?? entry.before ?? {}; // what is no more is shown as it was
+  const parts = Object.keys(shown)
+    .filter((name) => name !== "revision" && (!entry.after || !entry.before || entry.before[name] !== shown[name]))
+    .map((name) => `${name} = ${shown[name]}`);
   const verbs = { create: "store created", seed: "taken from the first data plane", adopt: "data planes told to adopt this store",
-    backup: "backup taken", restore: "restored from a backup" };
+    backup: "backup taken", restore: "restored from a backup", token_create: "token made", token_revoke: "token revoked" };
   return [verbs[entry.action], parts.join(", ")].filter(Boolean).join(": ") || "no difference";
 }
 
@@ -299,16 +311,18 @@ function takeStats(stats) {
 }
 
 async function poll() {
+  if (!page.csrf) return;
   try {
     await Promise.all([refreshRouting(), refreshDataplanes(), refreshAudit()]);
     showConnection("Polling: no event stream free", "warn");
   } catch {
-    showConnection("Control plane not reachable; data planes keep serving", "bad");
+    if (page.csrf) showConnection("Control plane not reachable; data planes keep serving", "bad");
   }
 }
 
 function follow() {
-  const stream = new EventSource("/api/v1/events");
+  if (!page.csrf) return;
+  const stream = page.stream = new EventSource("/api/v1/events");
   let poller = null;
   const stopPolling = () => {
     clearInterval(poller);
@@ -318,10 +332,15 @@ function follow() {
   const on = (name, handler) => stream.addEventListener(name, (event) => handler(JSON.parse(event.data)));
   stream.addEventListener("open", stopPolling);
   stream.addEventListener("error", () => {
+    if (stream !== page.stream) return clearInterval(poller);
     showConnection("Control plane not reachable; data planes keep serving", "bad");
     poller ??= setInterval(poll, POLL_MS);
     if (stream.readyState === EventSource.CLOSED) { // refused, as with a 503: the browser does not try again by itself
-      setTimeout(() => { clearInterval(poller); poller = null; follow(); }, STREAM_RETRY_MS);
+      setTimeout(() => {
+        clearInterval(poller);
+        poller = null;
+        if (stream === page.stream) follow();
+      }, STREAM_RETRY_MS);
     }
   });
   on("state", (state) => {
@@ -345,7 +364,72 @@ function follow() {
   on("stats", takeStats);
 }
 
+// --- logging in and out ---
+
+function showLogIn(why) {
+  page.stream?.close();
+  page.stream = null;
+  page.csrf = null;
+  element("content").hidden = true;
+  element("log-in").hidden = false;
+  element("log-in-why").textContent = why;
+  element("who").textContent = "";
+  element("log-out").hidden = true;
+  if (element("confirm").open) element("confirm").close("cancel");
+  showConnection("Not logged in", "warn");
+  element("token").focus();
+}
+
+function showContent(session) {
+  page.csrf = session.csrf_token;
+  element("log-in").hidden = true;
+  element("content").hidden = false;
+  element("who").textContent = `${session.actor.replace(/^token:/, "")} (${session.role})`;
+  element("log-out").hidden = false;
+  showNotice("", "");
+  showConnection("Connecting…", "");
+  follow();
+}
+
+element("log-in").querySelector("form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const field = element("token");
+  try {
+    const response = await fetch("/api/v1/session", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ token: field.value.trim() }),
+    });
+    const body = await response.json();
+    if (response.ok) {
+      field.value = "";
+      showContent(body);
+    } else {
+      const wait = response.headers.get("Retry-After");
+      showLogIn(`Not logged in: ${body.detail}${wait ? ` (${wait} s)` : ""}.`);
+    }
+  } catch (error) {
+    showLogIn(`The control plane did not answer (${error.message}).`);
+  }
+});
+
+element("log-out").addEventListener("click", async () => {
+  await call("/api/v1/session", { method: "DELETE" }).catch(() => {});
+  showLogIn("Logged out.");
+});
+
+async function begin() {
+  try {
+    const response = await fetch("/api/v1/session");
+    if (response.ok) showContent(await response.json());
+    else showLogIn("It takes a token of this control plane.");
+  } catch {
+    showConnection("Control plane not reachable; data planes keep serving", "bad");
+    setTimeout(begin, POLL_MS);
+  }
+}
+
 drawToggles();
 drawRates();
 setInterval(drawRates, 1000);
-follow();
+begin();

@@ -6,41 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <time.h>
+#include <unistd.h>
 
-#include "common/dynbuf.h"
-#include "common/json.h"
+#include "controlplane/ctl/ctl.h"
+#include "controlplane/ctl/tokens.h"
 
-#define ANSWER_MAX    (16u * 1024u * 1024u)
-#define ANSWER_VALUES 400000
-#define DEFAULT_URL   "http://127.0.0.1:14003"
-#define ETAG_SIZE     128
-#define STREAM_LINE   (1024u * 1024u)
-
-enum exit_code {
-    EXIT_GOOD = 0,
-    EXIT_REFUSED = 1, /* the control plane said no, or cannot be reached */
-    EXIT_USAGE = 2,
-    EXIT_PENDING = 3, /* stored, but not every data plane has acknowledged */
-};
-
-struct options {
-    const char *url;
-    const char *if_match;
-    long limit;
-    bool json;
-    char **words; /* what is neither an option nor an option's value */
-    int count;
-};
-
-struct answer {
-    long status;
-    struct dynbuf body;
-    char etag[ETAG_SIZE];
-    struct json_document *document; /* NULL: the body is no JSON */
-    const struct json_value *root;
-};
+#define DEFAULT_URL    "http://127.0.0.1:14003"
+#define DEFAULT_SOCKET "/run/cloudgate/api.sock"
+#define STREAM_LINE    (1024u * 1024u)
 
 static const char help_text[] =
     "cloudgatectl " CLOUDGATE_VERSION ": the command line of the Cloud-Gate control plane\n"
@@ -60,10 +33,18 @@ static const char help_text[] =
     "  dataplanes                  every data plane and what it has applied\n"
     "  audit                       who changed what and when, newest first\n"
     "  events                      follow changes until interrupted\n"
+    "  tokens                      who may log in\n"
+    "  tokens create NAME ROLE     make a token and print it; ROLE is viewer, operator or admin\n"
+    "  tokens revoke NAME          end a token and its log-ins\n"
     "\n"
     "Options:\n"
-    "  --url URL        the control plane's address (default: CLOUDGATE_URL, else " DEFAULT_URL
-    ")\n"
+    "  --socket PATH    the control plane's local socket, which needs no token (default:\n"
+    "                   CLOUDGATE_SOCKET, else " DEFAULT_SOCKET " where it exists)\n"
+    "  --url URL        its address, in place of the socket (default: CLOUDGATE_URL, else\n"
+    "                   " DEFAULT_URL ")\n"
+    "  --token-file F   file of the token to show (default: CLOUDGATE_TOKEN holds the token)\n"
+    "  --ca FILE        PEM authorities to trust with https, in place of the system's\n"
+    "  --days N         with tokens create: it expires after N days; 0: never (default 90)\n"
     "  --if-match REV   with routing set: only if the state is still at revision REV\n"
     "  --limit N        with audit: at most N entries (1 to 1000, default 20)\n"
     "  --json           print the API's answer as it is\n"
@@ -80,175 +61,6 @@ static const char known_names[] = "not a routing setting (NAME=VALUE; known are"
 #undef ROUTING_PERCENT
                                   ")";
 
-static enum exit_code usage(const char *what, const char *which)
-{
-    fprintf(stderr, "cloudgatectl: %s%s%s; see cloudgatectl --help\n", what,
-            which[0] == '\0' ? "" : ": ", which);
-    return EXIT_USAGE;
-}
-
-/* Text from the control plane on a terminal: no control characters, so that nothing it repeats can
- * move the cursor. */
-static void put_text(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        putchar(byte < 0x20 || byte == 0x7f ? '?' : byte);
-    }
-}
-
-static void put_member(const struct json_value *object, const char *name, const char *fallback)
-{
-    const struct json_value *value = json_member(object, name);
-    size_t length = 0;
-    const char *text = json_text(value, &length);
-    bool flag = false;
-    if (json_bool(value, &flag))
-        fputs(flag ? "true" : "false", stdout);
-    else if (text != NULL)
-        put_text(text, length);
-    else
-        fputs(fallback, stdout);
-}
-
-static void put_time(const struct json_value *value)
-{
-    int64_t ms;
-    struct tm parts;
-    char text[40];
-    if (!json_i64(value, &ms)) {
-        putchar('-');
-        return;
-    }
-    time_t seconds = (time_t)(ms / 1000);
-    gmtime_r(&seconds, &parts);
-    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &parts);
-    fputs(text, stdout);
-}
-
-/* --- requests
- * -------------------------------------------------------------------------------------------------------
- */
-
-static size_t on_body(char *data, size_t size, size_t count, void *context)
-{
-    struct answer *answer = context;
-    return dynbuf_append(&answer->body, data, size * count) ? size * count : 0;
-}
-
-static size_t on_header(char *data, size_t size, size_t count, void *context)
-{
-    struct answer *answer = context;
-    size_t length = size * count;
-    static const char name[] = "etag:";
-    if (length > sizeof name && strncasecmp(data, name, sizeof name - 1) == 0) {
-        size_t begin = sizeof name - 1;
-        while (begin < length && data[begin] == ' ')
-            begin++;
-        while (length > begin && (data[length - 1] == '\r' || data[length - 1] == '\n'))
-            length--;
-        snprintf(answer->etag, sizeof answer->etag, "%.*s", (int)(length - begin), data + begin);
-    }
-    return size * count;
-}
-
-static void answer_init(struct answer *answer)
-{
-    *answer = (struct answer){0};
-    dynbuf_init(&answer->body, ANSWER_MAX);
-}
-
-static void answer_fini(struct answer *answer)
-{
-    json_free(answer->document);
-    dynbuf_fini(&answer->body);
-}
-
-static CURL *new_request(const struct options *options, const char *path,
-                         char error[CURL_ERROR_SIZE])
-{
-    struct dynbuf url;
-    CURL *curl = curl_easy_init();
-    size_t length = strlen(options->url);
-    CHECK(curl != NULL);
-    while (length > 0 && options->url[length - 1] == '/')
-        length--;
-    dynbuf_init(&url, 8192);
-    dynbuf_append(&url, options->url, length);
-    dynbuf_append_text(&url, path);
-    error[0] = '\0';
-    curl_easy_setopt(curl, CURLOPT_URL, dynbuf_text(&url)); /* libcurl keeps a copy */
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "cloudgatectl/" CLOUDGATE_VERSION);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    dynbuf_fini(&url);
-    return curl;
-}
-
-static enum exit_code report_unreachable(const struct options *options, CURLcode code,
-                                         const char *error)
-{
-    fprintf(stderr, "cloudgatectl: %s: %s\n", options->url,
-            error[0] == '\0' ? curl_easy_strerror(code) : error);
-    return EXIT_REFUSED;
-}
-
-/* The problem detail of a refusal, or the bare status. */
-static enum exit_code report_refusal(const struct answer *answer)
-{
-    const char *detail = json_text(json_member(answer->root, "detail"), NULL);
-    fprintf(stderr, "cloudgatectl: refused with %ld: %s\n", answer->status,
-            detail == NULL ? "the answer gives no reason (is this a Cloud-Gate control plane?)"
-                           : detail);
-    return EXIT_REFUSED;
-}
-
-/* body: NULL for a GET. EXIT_GOOD means an answer below 300 that is JSON. */
-static enum exit_code ask(const struct options *options, const char *path, const char *body,
-                          const char *if_match, struct answer *answer)
-{
-    char error[CURL_ERROR_SIZE];
-    struct json_error problem;
-    struct curl_slist *headers = NULL;
-    CURL *curl = new_request(options, path, error);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 15000L);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, answer);
-    if (body != NULL) {
-        headers = curl_slist_append(headers, "Content-Type: application/merge-patch+json");
-        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, "PATCH");
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
-    }
-    if (if_match != NULL) {
-        char line[ETAG_SIZE + 16];
-        snprintf(line, sizeof line, "If-Match: %s", if_match);
-        headers = curl_slist_append(headers, line);
-    }
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
-    curl_slist_free_all(headers);
-    curl_easy_cleanup(curl);
-    if (code != CURLE_OK)
-        return report_unreachable(options, code, error);
-    answer->document =
-        json_parse(dynbuf_text(&answer->body), answer->body.length, ANSWER_VALUES, &problem);
-    answer->root = answer->document == NULL ? NULL : json_root(answer->document);
-    if (answer->status >= 300 || answer->root == NULL)
-        return report_refusal(answer);
-    return EXIT_GOOD;
-}
-
-static void put_json(const struct answer *answer)
-{
-    fwrite(answer->body.data, 1, answer->body.length, stdout);
-    putchar('\n');
-}
-
 /* --- commands
  * -------------------------------------------------------------------------------------------------------
  */
@@ -256,10 +68,10 @@ static void put_json(const struct answer *answer)
 static void print_routing(const struct json_value *root)
 {
     printf("revision                          ");
-    put_member(root, "revision", "?");
+    ctl_put_member(root, "revision", "?");
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     printf("\n%-33s ", #member);                                                                   \
-    put_member(root, #member, "?");
+    ctl_put_member(root, #member, "?");
 #define ROUTING_PERCENT(member, fallback, meaning) ROUTING_FLAG(member, fallback, meaning)
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
@@ -277,18 +89,18 @@ static void print_dataplanes(const struct json_value *root)
         bool connected = false, in_sync = false;
         (void)!json_bool(json_member(dataplane, "connected"), &connected);
         (void)!json_bool(json_member(dataplane, "in_sync"), &in_sync);
-        put_member(dataplane, "address", "?");
+        ctl_put_member(dataplane, "address", "?");
         printf("  %s  applied revision ", connected ? "connected" : "DISCONNECTED");
-        put_member(dataplane, "applied_revision", "?");
+        ctl_put_member(dataplane, "applied_revision", "?");
         printf("  %s  id ", in_sync ? "in sync" : "DIFFERS");
-        put_member(dataplane, "id", "?");
+        ctl_put_member(dataplane, "id", "?");
         if (json_type(error) == JSON_OBJECT) {
             printf("\n    last error: ");
-            put_member(error, "reason", "?");
+            ctl_put_member(error, "reason", "?");
             printf(": ");
-            put_member(error, "detail", "");
+            ctl_put_member(error, "detail", "");
             printf(" (");
-            put_time(json_member(error, "time_ms"));
+            ctl_put_time(json_member(error, "time_ms"));
             putchar(')');
         }
         putchar('\n');
@@ -299,24 +111,24 @@ static enum exit_code show(const struct options *options, const char *path,
                            void (*print)(const struct json_value *))
 {
     struct answer answer;
-    answer_init(&answer);
-    enum exit_code code = ask(options, path, NULL, NULL, &answer);
+    ctl_answer_init(&answer);
+    enum exit_code code = ctl_ask(options, "GET", path, NULL, NULL, &answer);
     if (code == EXIT_GOOD && options->json)
-        put_json(&answer);
+        ctl_put_json(&answer);
     else if (code == EXIT_GOOD)
         print(answer.root);
-    answer_fini(&answer);
+    ctl_answer_fini(&answer);
     return code;
 }
 
 static enum exit_code show_status(const struct options *options)
 {
     struct answer routing, dataplanes;
-    answer_init(&routing);
-    answer_init(&dataplanes);
-    enum exit_code code = ask(options, "/api/v1/routing", NULL, NULL, &routing);
+    ctl_answer_init(&routing);
+    ctl_answer_init(&dataplanes);
+    enum exit_code code = ctl_ask(options, "GET", "/api/v1/routing", NULL, NULL, &routing);
     if (code == EXIT_GOOD)
-        code = ask(options, "/api/v1/dataplanes", NULL, NULL, &dataplanes);
+        code = ctl_ask(options, "GET", "/api/v1/dataplanes", NULL, NULL, &dataplanes);
     if (code == EXIT_GOOD && options->json) {
         printf("{\"routing\":%s,\"dataplanes\":%s}\n", dynbuf_text(&routing.body),
                dynbuf_text(&dataplanes.body));
@@ -325,8 +137,8 @@ static enum exit_code show_status(const struct options *options)
         putchar('\n');
         print_dataplanes(dataplanes.root);
     }
-    answer_fini(&routing);
-    answer_fini(&dataplanes);
+    ctl_answer_fini(&routing);
+    ctl_answer_fini(&dataplanes);
     return code;
 }
 
@@ -348,22 +160,26 @@ static void print_audit(const struct json_value *root)
          entry = json_next(entry)) {
         const struct json_value *before = json_member(entry, "before");
         const struct json_value *after = json_member(entry, "after");
-        put_time(json_member(entry, "time_ms"));
+        if (json_type(after) == JSON_NULL) { /* what is no more is shown as it was */
+            after = before;
+            before = NULL;
+        }
+        ctl_put_time(json_member(entry, "time_ms"));
         printf("  revision ");
-        put_member(entry, "revision", "?");
+        ctl_put_member(entry, "revision", "?");
         printf("  ");
-        put_member(entry, "action", "?");
+        ctl_put_member(entry, "action", "?");
         printf("  by ");
-        put_member(entry, "actor", "?");
+        ctl_put_member(entry, "actor", "?");
         for (const struct json_value *value = json_first(after); value != NULL;
              value = json_next(value)) {
             const char *name = json_name(value, NULL);
             if (strcmp(name, "revision") == 0 || is_same(value, json_member(before, name)))
                 continue;
             printf("  ");
-            put_text(name, strlen(name));
+            ctl_put_text(name, strlen(name));
             putchar('=');
-            put_member(after, name, "?");
+            ctl_put_member(after, name, "?");
         }
         putchar('\n');
     }
@@ -389,7 +205,7 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
         bool is_percent = false;
         for (int other = 2; other < i && equals != NULL; other++)
             if (strncmp(options->words[other], word, (size_t)(equals - word) + 1) == 0)
-                return usage("the same name twice", word), false;
+                return ctl_usage("the same name twice", word), false;
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     if (equals != NULL && (size_t)(equals - word) == strlen(#member) &&                            \
         strncmp(word, #member, strlen(#member)) == 0)                                              \
@@ -402,19 +218,19 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
 #undef ROUTING_FLAG
 #undef ROUTING_PERCENT
         if (name == NULL)
-            return usage(known_names, word), false;
+            return ctl_usage(known_names, word), false;
         if (is_percent) {
             const char *digits = equals + 1;
             size_t length = strlen(digits);
             if (length == 0 || length > 3 || strspn(digits, "0123456789") != length ||
                 strtoul(digits, NULL, 10) > 100)
-                return usage("allowed is a whole number from 0 to 100", word), false;
+                return ctl_usage("allowed is a whole number from 0 to 100", word), false;
             json_put_u64(&writer, name, strtoul(digits, NULL, 10));
             continue;
         }
         bool value = strcmp(equals + 1, "true") == 0;
         if (!value && strcmp(equals + 1, "false") != 0)
-            return usage("allowed is true or false", word), false;
+            return ctl_usage("allowed is true or false", word), false;
         json_put_bool(&writer, name, value);
     }
     json_end_object(&writer);
@@ -423,34 +239,34 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
 
 /* --if-match as an entity tag: a bare revision is completed with the store's id, which the present
  * tag tells. */
-static enum exit_code resolve_if_match(const struct options *options, char etag[ETAG_SIZE])
+static enum exit_code resolve_if_match(const struct options *options, char etag[CTL_ETAG_SIZE])
 {
     const char *text = options->if_match;
     if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text)) {
         bool is_ready = text[0] == '"' || strcmp(text, "*") == 0;
-        if (strpbrk(text, "\r\n") != NULL || strlen(text) > ETAG_SIZE - 3)
-            return usage("not a revision", text);
-        snprintf(etag, ETAG_SIZE, is_ready ? "%s" : "\"%s\"", text);
+        if (strpbrk(text, "\r\n") != NULL || strlen(text) > CTL_ETAG_SIZE - 3)
+            return ctl_usage("not a revision", text);
+        snprintf(etag, CTL_ETAG_SIZE, is_ready ? "%s" : "\"%s\"", text);
         return EXIT_GOOD;
     }
     struct answer answer;
-    answer_init(&answer);
-    enum exit_code code = ask(options, "/api/v1/routing", NULL, NULL, &answer);
+    ctl_answer_init(&answer);
+    enum exit_code code = ctl_ask(options, "GET", "/api/v1/routing", NULL, NULL, &answer);
     const char *dot = strrchr(answer.etag, '.');
     if (code == EXIT_GOOD && dot == NULL) {
         fprintf(stderr, "cloudgatectl: the control plane sent no entity tag\n");
         code = EXIT_REFUSED;
     } else if (code == EXIT_GOOD) {
         struct dynbuf tag;
-        dynbuf_init(&tag, ETAG_SIZE - 1);
+        dynbuf_init(&tag, CTL_ETAG_SIZE - 1);
         dynbuf_append(&tag, answer.etag, (size_t)(dot - answer.etag) + 1);
         dynbuf_printf(&tag, "%s\"", text);
-        snprintf(etag, ETAG_SIZE, "%s", dynbuf_text(&tag));
+        snprintf(etag, CTL_ETAG_SIZE, "%s", dynbuf_text(&tag));
         if (tag.failed)
-            code = usage("not a revision", text);
+            code = ctl_usage("not a revision", text);
         dynbuf_fini(&tag);
     }
-    answer_fini(&answer);
+    ctl_answer_fini(&answer);
     return code;
 }
 
@@ -458,17 +274,17 @@ static enum exit_code change_routing(const struct options *options, const char *
                                      const char *body)
 {
     struct answer answer;
-    char etag[ETAG_SIZE];
+    char etag[CTL_ETAG_SIZE];
     enum exit_code code = EXIT_GOOD;
     if (options->if_match != NULL)
         code = resolve_if_match(options, etag);
     if (code != EXIT_GOOD)
         return code;
-    answer_init(&answer);
-    code = ask(options, path, body, options->if_match == NULL ? NULL : etag, &answer);
+    ctl_answer_init(&answer);
+    code = ctl_ask(options, "PATCH", path, body, options->if_match == NULL ? NULL : etag, &answer);
     if (code == EXIT_GOOD) {
         if (options->json)
-            put_json(&answer);
+            ctl_put_json(&answer);
         else
             print_routing(answer.root);
         if (answer.status == 202) {
@@ -476,17 +292,17 @@ static enum exit_code change_routing(const struct options *options, const char *
             fprintf(stderr, "cloudgatectl: stored, but not every data plane has acknowledged\n");
             for (; pending != NULL && !options->json; pending = json_next(pending)) {
                 printf("pending: ");
-                put_member(pending, "address", "?");
+                ctl_put_member(pending, "address", "?");
                 printf(": ");
-                put_member(pending, "reason", "?");
+                ctl_put_member(pending, "reason", "?");
                 printf(": ");
-                put_member(pending, "detail", "");
+                ctl_put_member(pending, "detail", "");
                 putchar('\n');
             }
             code = EXIT_PENDING;
         }
     }
-    answer_fini(&answer);
+    ctl_answer_fini(&answer);
     return code;
 }
 
@@ -494,7 +310,7 @@ static enum exit_code set_routing(const struct options *options)
 {
     struct dynbuf body;
     if (options->count < 3)
-        return usage("routing set needs at least one NAME=VALUE", "");
+        return ctl_usage("routing set needs at least one NAME=VALUE", "");
     dynbuf_init(&body, 4096);
     enum exit_code code = build_patch(options, &body)
                               ? change_routing(options, "/api/v1/routing", dynbuf_text(&body))
@@ -518,7 +334,7 @@ static void print_stream_line(struct stream *stream, const char *line, size_t le
     } else if (length > 6 && strncmp(line, "data: ", 6) == 0) {
         if (!stream->raw)
             printf("%-10s ", stream->event);
-        put_text(line + 6, length - 6);
+        ctl_put_text(line + 6, length - 6);
         putchar('\n');
         fflush(stdout);
     }
@@ -548,7 +364,7 @@ static enum exit_code follow_events(const struct options *options)
     long status = 0;
     struct stream stream = {.raw = options->json};
     dynbuf_init(&stream.line, STREAM_LINE);
-    stream.curl = new_request(options, "/api/v1/events", error);
+    stream.curl = ctl_request_new(options, "/api/v1/events", error);
     curl_easy_setopt(stream.curl, CURLOPT_WRITEFUNCTION, on_stream);
     curl_easy_setopt(stream.curl, CURLOPT_WRITEDATA, &stream);
     /* The server speaks at least each 10 s; 30 s of silence mean that it is gone. */
@@ -558,7 +374,7 @@ static enum exit_code follow_events(const struct options *options)
     curl_easy_getinfo(stream.curl, CURLINFO_RESPONSE_CODE, &status);
     enum exit_code result = EXIT_REFUSED;
     if (code != CURLE_OK)
-        report_unreachable(options, code, error);
+        ctl_report_unreachable(options, code, error);
     else if (status != 200)
         fprintf(stderr, "cloudgatectl: refused with %ld\n", status);
     else
@@ -579,13 +395,15 @@ static enum exit_code run(const struct options *options)
     bool is_set = strcmp(command, "routing") == 0 && strcmp(second, "set") == 0;
     bool is_adopt = strcmp(command, "routing") == 0 && strcmp(second, "adopt") == 0;
     if (options->count == 0)
-        return usage("a command is needed", "");
+        return ctl_usage("a command is needed", "");
     if (options->if_match != NULL && !is_set && !is_adopt)
-        return usage("--if-match goes with routing set or routing adopt", "");
+        return ctl_usage("--if-match goes with routing set or routing adopt", "");
     if (is_set)
         return set_routing(options);
+    if (strcmp(command, "tokens") == 0)
+        return ctl_tokens(options);
     if (options->count > (is_adopt ? 2 : 1))
-        return usage("one word too many", options->words[is_adopt ? 2 : 1]);
+        return ctl_usage("one word too many", options->words[is_adopt ? 2 : 1]);
     if (is_adopt)
         return change_routing(options, "/api/v1/routing?adopt=true", "{}");
     if (strcmp(command, "status") == 0)
@@ -598,7 +416,7 @@ static enum exit_code run(const struct options *options)
         return show_audit(options);
     if (strcmp(command, "events") == 0)
         return follow_events(options);
-    return usage("unknown command", command);
+    return ctl_usage("unknown command", command);
 }
 
 /* The value of an option that wants one: `--name=value` or the next word. NULL: there is none. */
@@ -616,6 +434,36 @@ static bool is_option(const char *word, const char *name)
     return strncmp(word, name, length) == 0 && (word[length] == '\0' || word[length] == '=');
 }
 
+/* The first line of a file. */
+static bool read_token(const char *path, char token[CTL_TOKEN_SIZE])
+{
+    FILE *file = fopen(path, "re");
+    bool is_read = file != NULL && fgets(token, CTL_TOKEN_SIZE, file) != NULL;
+    if (file != NULL)
+        fclose(file);
+    if (is_read)
+        token[strcspn(token, "\r\n")] = '\0';
+    return is_read && token[0] != '\0';
+}
+
+/* Where to go when the command line does not say: the environment, then the local socket if this
+ * machine has one, then the address. */
+static void choose_way(struct options *options)
+{
+    const char *url = getenv("CLOUDGATE_URL");
+    const char *path = getenv("CLOUDGATE_SOCKET");
+    if (options->url != NULL || options->socket != NULL)
+        return;
+    if (url != NULL && url[0] != '\0')
+        options->url = url;
+    else if (path != NULL && path[0] != '\0')
+        options->socket = path;
+    else if (access(DEFAULT_SOCKET, W_OK) == 0)
+        options->socket = DEFAULT_SOCKET;
+    else
+        options->url = DEFAULT_URL;
+}
+
 static enum exit_code parse_and_run(int argc, char **argv, struct options *options)
 {
     for (int i = 1; i < argc; i++) {
@@ -629,31 +477,54 @@ static enum exit_code parse_and_run(int argc, char **argv, struct options *optio
         } else if (is_option(word, "--url")) {
             options->url = option_value("--url", argc, argv, &i);
             if (options->url == NULL || options->url[0] == '\0')
-                return usage("--url needs a value", "");
+                return ctl_usage("--url needs a value", "");
+        } else if (is_option(word, "--socket")) {
+            options->socket = option_value("--socket", argc, argv, &i);
+            if (options->socket == NULL || options->socket[0] == '\0')
+                return ctl_usage("--socket needs a path", "");
+        } else if (is_option(word, "--ca")) {
+            options->ca = option_value("--ca", argc, argv, &i);
+            if (options->ca == NULL || options->ca[0] == '\0')
+                return ctl_usage("--ca needs a file", "");
+        } else if (is_option(word, "--token-file")) {
+            const char *path = option_value("--token-file", argc, argv, &i);
+            if (path == NULL || !read_token(path, options->token))
+                return ctl_usage("--token-file needs a file with a token in its first line",
+                                 path == NULL ? "" : path);
+        } else if (is_option(word, "--days")) {
+            const char *text = option_value("--days", argc, argv, &i);
+            char *end = NULL;
+            options->days = text == NULL ? -1 : strtol(text, &end, 10);
+            if (text == NULL || *end != '\0' || options->days < 0 || options->days > 3660)
+                return ctl_usage("--days needs a number from 0 to 3660", text == NULL ? "" : text);
         } else if (is_option(word, "--if-match")) {
             options->if_match = option_value("--if-match", argc, argv, &i);
             if (options->if_match == NULL)
-                return usage("--if-match needs a value", "");
+                return ctl_usage("--if-match needs a value", "");
         } else if (is_option(word, "--limit")) {
             const char *text = option_value("--limit", argc, argv, &i);
             char *end = NULL;
             options->limit = text == NULL ? 0 : strtol(text, &end, 10);
             if (text == NULL || *end != '\0' || options->limit < 1 || options->limit > 1000)
-                return usage("--limit needs a number from 1 to 1000", text == NULL ? "" : text);
+                return ctl_usage("--limit needs a number from 1 to 1000", text == NULL ? "" : text);
         } else if (word[0] == '-') {
-            return usage("unknown option", word);
+            return ctl_usage("unknown option", word);
         } else {
             options->words[options->count++] = argv[i];
         }
     }
+    if (options->url != NULL && options->socket != NULL)
+        return ctl_usage("--url and --socket exclude each other", "");
+    choose_way(options);
     return run(options);
 }
 
 int main(int argc, char **argv)
 {
-    const char *url = getenv("CLOUDGATE_URL");
-    struct options options = {.url = url == NULL || url[0] == '\0' ? DEFAULT_URL : url,
-                              .limit = 20};
+    const char *token = getenv("CLOUDGATE_TOKEN");
+    struct options options = {.limit = 20, .days = 90};
+    if (token != NULL)
+        snprintf(options.token, sizeof options.token, "%s", token);
     options.words = calloc((size_t)argc + 1, sizeof *options.words);
     CHECK(options.words != NULL);
     curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -23,6 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build" / "release" / "bin"))
 PROXY, ORIGIN, TARGET = "127.0.2.1", "127.0.2.2", "127.0.2.3"
 QUERY_PORT, METRICS_PORT, CONTROL_PORT = 14002, 14001, 14003
+ADMIN_TOKEN = "cgt_" + "real-clusters-only".ljust(43, "0")
 # Long enough for a schema change on a busy machine, short enough to wait for in the plays with a silent cluster.
 REQUEST_TIMEOUT = 5.0
 
@@ -41,7 +42,8 @@ def wait_until(condition, seconds, what):
 def http(method, url, body=None):
     """Returns (status, decoded body); a refused connection is status 0."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, method=method, headers={"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data=data, method=method, headers={
+        "Content-Type": "application/json", "Authorization": f"Bearer {ADMIN_TOKEN}"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             status, text = answer.status, answer.read().decode()
@@ -126,7 +128,8 @@ def programs(clusters, tmp_path_factory):
     (directory / "state").mkdir()
     link = {"CONTROL_SOCKET": str(directory / "control.sock")}
     control = Program("cloudgate-control", {**link, "CONTROL_HTTP_ADDRESS": PROXY, "CONTROL_HTTP_PORT": str(CONTROL_PORT),
-                                            "CONTROL_DATABASE": str(directory / "control.sqlite")}, directory)
+                                            "CONTROL_DATABASE": str(directory / "control.sqlite"),
+                                            "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN}, directory)
     proxy = Program("cloudgate-proxy", {
         **link, "STATE_DIRECTORY": str(directory / "state"),
         "ORIGIN_CASSANDRA_CONTACT_POINTS": ORIGIN, "ORIGIN_CASSANDRA_USERNAME": "cassandra", "ORIGIN_CASSANDRA_PASSWORD": "cassandra",

@@ -18,6 +18,7 @@ import uuid
 
 import pytest
 
+from support.programs import ADMIN, ADMIN_TOKEN
 from support.waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -38,6 +39,7 @@ class Control:
             "CONTROL_HTTP_PORT": "0",
             "CONTROL_SOCKET": self.socket_path,
             "CONTROL_DATABASE": str(self.folder / "control.db"),
+            "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN,
             **settings,
         }
         self.process = None
@@ -72,7 +74,7 @@ class Control:
     def call(self, method, path, body=None, headers=None, timeout=15):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request(method, path, body, {"Connection": "close", **(headers or {})})
+            connection.request(method, path, body, {"Connection": "close", **ADMIN, **(headers or {})})
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
@@ -195,9 +197,13 @@ def dataplane(control):
         plane.close()
 
 
+def ctl_environment(control):
+    return {**control.environment(), "CLOUDGATE_URL": f"http://127.0.0.1:{control.port}", "CLOUDGATE_TOKEN": ADMIN_TOKEN}
+
+
 def ctl(control, *words):
     result = subprocess.run([BIN / "cloudgatectl", *words], capture_output=True, text=True, timeout=30,
-                            env={**control.environment(), "CLOUDGATE_URL": f"http://127.0.0.1:{control.port}"})  # fmt: skip
+                            env=ctl_environment(control))  # fmt: skip
     return result.returncode, result.stdout, result.stderr
 
 
@@ -215,7 +221,7 @@ def test_a_change_without_data_planes_is_stored_and_audited(control):
     assert (status, body) == (200, {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0})
     assert control.routing() == body
     entry = control.get("/api/v1/audit?limit=1")["entries"][0]
-    assert entry["actor"] == "127.0.0.1" and entry["action"] == "change" and entry["revision"] == 2
+    assert entry["actor"] == "token:admin@127.0.0.1" and entry["action"] == "change" and entry["revision"] == 2
     assert entry["before"][READS] is False and entry["after"][READS] is True
     assert abs(entry["time_ms"] / 1000 - time.time()) < 60
 
@@ -281,7 +287,8 @@ def test_the_same_origin_may_change(control):
 
 def test_bodies_are_bounded(control):
     assert control.patch(b" " * 16385)[0] == 413
-    head = "PATCH /api/v1/routing HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "PATCH /api/v1/routing HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Authorization: Bearer {ADMIN_TOKEN}\r\n"
     endless = head + "Transfer-Encoding: chunked\r\n\r\n" + ("1000\r\n" + "x" * 0x1000 + "\r\n") * 10
     assert control.raw(endless.encode()).startswith(b"HTTP/1.1 413")
     for lengths in ("Content-Length: 2\r\nContent-Length: 30", "Content-Length: 2\r\nTransfer-Encoding: chunked"):
@@ -364,7 +371,7 @@ def test_the_first_data_plane_seeds_an_untouched_store(control, dataplane):
     second = dataplane(address="late:1#1", seed={READS: False, SYSTEM: False})
     wait_until(lambda: second.revision() == 2, "the second data plane got the store's state")
     assert control.routing()["revision"] == 2
-    assert [entry["action"] for entry in control.get("/api/v1/audit")["entries"]] == ["seed", "create"]
+    assert [entry["action"] for entry in control.get("/api/v1/audit")["entries"]] == ["seed", "token_create", "create"]
     wait_until(lambda: "event=store_wins" in control.log(), "the log says that the store wins")
 
 
@@ -467,7 +474,7 @@ def test_a_thousand_toggles_are_quick(control, dataplane):
     worst, begin = 0.0, time.monotonic()
     for turn in range(1000):
         sent = time.monotonic()
-        connection.request("PATCH", "/api/v1/routing", json.dumps({READS: turn % 2 == 0}), JSON)
+        connection.request("PATCH", "/api/v1/routing", json.dumps({READS: turn % 2 == 0}), {**JSON, **ADMIN})
         answer = connection.getresponse()
         body = json.loads(answer.read())
         assert answer.status == 200 and plane.revision() == body["revision"]
@@ -506,7 +513,7 @@ def test_killed_at_any_moment_it_has_the_last_acknowledged_state(tmp_path):
         page = control.get(f"/api/v1/audit?limit=200&before={page[-1]['id']}")["entries"]
         entries = entries + page
     assert entries[0]["after"] == control.routing(), "each change has its audit row"
-    assert [entry["revision"] for entry in entries] == list(range(entries[0]["revision"], 0, -1))
+    assert [entry["revision"] for entry in entries if entry["action"] != "token_create"] == list(range(entries[0]["revision"], 0, -1))
     assert control.stop() == 0
 
 
@@ -533,7 +540,7 @@ def test_sigterm_ends_waits_and_streams(control, dataplane):
     statuses = []
     waiter = threading.Thread(target=lambda: statuses.append(control.patch({READS: True})[0]))
     stream = http.client.HTTPConnection("127.0.0.1", control.port, timeout=15)
-    stream.request("GET", "/api/v1/events")
+    stream.request("GET", "/api/v1/events", headers=ADMIN)
     stream.getresponse().readline()
     waiter.start()
     wait_until(lambda: len(plane.snapshots) == 2, "the change is on its way")
@@ -649,7 +656,7 @@ def test_metrics_and_health(control, dataplane):
 class Stream:
     def __init__(self, control):
         self.connection = http.client.HTTPConnection("127.0.0.1", control.port, timeout=15)
-        self.connection.request("GET", "/api/v1/events")
+        self.connection.request("GET", "/api/v1/events", headers=ADMIN)
         self.answer = self.connection.getresponse()
 
     def event(self, *wanted):
@@ -756,7 +763,7 @@ def test_ctl_exit_codes(control, dataplane):
 
 def test_ctl_follows_events(control):
     follower = subprocess.Popen([BIN / "cloudgatectl", "events"], stdout=subprocess.PIPE, text=True,
-                                env={**control.environment(), "CLOUDGATE_URL": f"http://127.0.0.1:{control.port}"})  # fmt: skip
+                                env=ctl_environment(control))  # fmt: skip
     assert follower.stdout.readline().startswith("state ")
     control.patch({READS: True})
     assert follower.stdout.readline().startswith("routing ")

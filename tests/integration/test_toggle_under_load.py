@@ -3,7 +3,7 @@
 import pytest
 
 from support.load import Load, reads_from, time_until_reads_move
-from support.programs import http, is_sanitized
+from support.programs import is_sanitized
 from support.waiting import wait_until
 
 
@@ -94,7 +94,7 @@ def test_a_read_in_flight_keeps_the_plan_it_began_with(controlled):
 def test_a_bad_change_changes_nothing(controlled, body, statuses, word):
     control, proxy, _ = controlled
     before = control.routing()
-    status, headers, answer = http("PATCH", control.url("/api/v1/routing"), body, {"Content-Type": "application/json"})
+    status, headers, answer = control.call("PATCH", "/api/v1/routing", body, {"Content-Type": "application/json"})
     assert status in statuses and word in answer.decode()
     assert headers["Content-Type"].startswith("application/problem+json")
     assert control.routing() == before
@@ -104,12 +104,13 @@ def test_a_bad_change_changes_nothing(controlled, body, statuses, word):
 
 def test_a_stale_change_is_refused(controlled):
     control, _, _ = controlled
-    _, headers, _ = http("GET", control.url("/api/v1/routing"))
+    path = "/api/v1/routing"
+    _, headers, _ = control.call("GET", path)
     assert control.patch(forward_reads_to_target=True)[0] == 200
-    url, match = control.url("/api/v1/routing"), {"If-Match": headers["ETag"]}
-    assert http("PATCH", url, {"forward_reads_to_target": False}, match)[0] == 412
-    _, headers, _ = http("GET", url)
-    assert http("PATCH", url, {"forward_reads_to_target": False}, {"If-Match": headers["ETag"]})[0] == 200
+    match = {"If-Match": headers["ETag"]}
+    assert control.call("PATCH", path, {"forward_reads_to_target": False}, match)[0] == 412
+    _, headers, _ = control.call("GET", path)
+    assert control.call("PATCH", path, {"forward_reads_to_target": False}, {"If-Match": headers["ETag"]})[0] == 200
 
 
 def test_two_data_planes_switch_together(controlled, lab):

@@ -20,6 +20,10 @@ from .waiting import wait_until
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve()
 
+# The first admin token of every control plane here; what talks to its API shows it.
+ADMIN_TOKEN = "cgt_" + "plays-only".ljust(43, "0")
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+
 # What a program gets besides the settings a play names: nothing of the caller's own PROXY_… and so on.
 PASSED_ON = re.compile(r"^(PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|\w*SAN_OPTIONS)$")
 
@@ -337,6 +341,7 @@ class Control(Program):
             "CONTROL_HTTP_PORT": str(self.http_port),
             "CONTROL_SOCKET": str(self.socket_path),
             "CONTROL_DATABASE": str(lab.directory / f"{name}.sqlite"),
+            "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN,
             **settings,
         }
 
@@ -352,17 +357,21 @@ class Control(Program):
     def is_up(self):
         return http("GET", self.url("/health/liveness"))[0] == 200
 
+    def call(self, method, path, body=None, headers=None, timeout=10.0):
+        """(status, headers, body), asked as the admin unless the headers say otherwise."""
+        return http(method, self.url(path), body, {**ADMIN, **(headers or {})}, timeout)
+
     def routing(self):
-        status, _, body = http("GET", self.url("/api/v1/routing"))
+        status, _, body = self.call("GET", "/api/v1/routing")
         assert status == 200, body
         return json.loads(body)
 
     def patch(self, **members):
-        status, _, body = http("PATCH", self.url("/api/v1/routing"), members)
+        status, _, body = self.call("PATCH", "/api/v1/routing", members)
         return status, json.loads(body)
 
     def dataplanes(self):
-        status, _, body = http("GET", self.url("/api/v1/dataplanes"))
+        status, _, body = self.call("GET", "/api/v1/dataplanes")
         assert status == 200, body
         found = json.loads(body)
         return found if isinstance(found, list) else found["dataplanes"]

@@ -1,0 +1,190 @@
+/* cloudgatectl: one request, one answer, and printing what it says. Single-threaded. Must never
+ * trust the answer's size or shape, nor print the token. */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "controlplane/ctl/ctl.h"
+
+#define ANSWER_MAX    (16u * 1024u * 1024u)
+#define ANSWER_VALUES 400000
+
+enum exit_code ctl_usage(const char *what, const char *which)
+{
+    fprintf(stderr, "cloudgatectl: %s%s%s; see cloudgatectl --help\n", what,
+            which[0] == '\0' ? "" : ": ", which);
+    return EXIT_USAGE;
+}
+
+void ctl_put_text(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        putchar(byte < 0x20 || byte == 0x7f ? '?' : byte);
+    }
+}
+
+void ctl_put_member(const struct json_value *object, const char *name, const char *fallback)
+{
+    const struct json_value *value = json_member(object, name);
+    size_t length = 0;
+    const char *text = json_text(value, &length);
+    bool flag = false;
+    if (json_bool(value, &flag))
+        fputs(flag ? "true" : "false", stdout);
+    else if (text != NULL)
+        ctl_put_text(text, length);
+    else
+        fputs(fallback, stdout);
+}
+
+void ctl_put_time(const struct json_value *value)
+{
+    int64_t ms;
+    struct tm parts;
+    char text[40];
+    if (!json_i64(value, &ms)) {
+        putchar('-');
+        return;
+    }
+    time_t seconds = (time_t)(ms / 1000);
+    gmtime_r(&seconds, &parts);
+    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &parts);
+    fputs(text, stdout);
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *context)
+{
+    struct answer *answer = context;
+    return dynbuf_append(&answer->body, data, size * count) ? size * count : 0;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *context)
+{
+    struct answer *answer = context;
+    size_t length = size * count;
+    static const char name[] = "etag:";
+    if (length > sizeof name && strncasecmp(data, name, sizeof name - 1) == 0) {
+        size_t begin = sizeof name - 1;
+        while (begin < length && data[begin] == ' ')
+            begin++;
+        while (length > begin && (data[length - 1] == '\r' || data[length - 1] == '\n'))
+            length--;
+        snprintf(answer->etag, sizeof answer->etag, "%.*s", (int)(length - begin), data + begin);
+    }
+    return size * count;
+}
+
+void ctl_answer_init(struct answer *answer)
+{
+    *answer = (struct answer){0};
+    dynbuf_init(&answer->body, ANSWER_MAX);
+}
+
+void ctl_answer_fini(struct answer *answer)
+{
+    json_free(answer->document);
+    dynbuf_fini(&answer->body);
+}
+
+CURL *ctl_request_new(const struct options *options, const char *path, char error[CURL_ERROR_SIZE])
+{
+    struct dynbuf url;
+    CURL *curl = curl_easy_init();
+    const char *base = options->socket == NULL ? options->url : "http://localhost";
+    size_t length = strlen(base);
+    CHECK(curl != NULL);
+    while (length > 0 && base[length - 1] == '/')
+        length--;
+    dynbuf_init(&url, 8192);
+    dynbuf_append(&url, base, length);
+    dynbuf_append_text(&url, path);
+    error[0] = '\0';
+    curl_easy_setopt(curl, CURLOPT_URL, dynbuf_text(&url)); /* libcurl keeps a copy */
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (options->socket != NULL) {
+        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, options->socket);
+        curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+    } else if (options->token[0] != '\0') {
+        curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+        curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, options->token);
+    }
+    if (options->ca != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, options->ca);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "cloudgatectl/" CLOUDGATE_VERSION);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    dynbuf_fini(&url);
+    return curl;
+}
+
+enum exit_code ctl_report_unreachable(const struct options *options, CURLcode code,
+                                      const char *error)
+{
+    fprintf(stderr, "cloudgatectl: %s: %s\n",
+            options->socket == NULL ? options->url : options->socket,
+            error[0] == '\0' ? curl_easy_strerror(code) : error);
+    return EXIT_REFUSED;
+}
+
+/* The problem detail of a refusal, or the bare status. */
+static enum exit_code report_refusal(const struct answer *answer)
+{
+    const char *detail = json_text(json_member(answer->root, "detail"), NULL);
+    fprintf(stderr, "cloudgatectl: refused with %ld: %s\n", answer->status,
+            detail == NULL ? "the answer gives no reason (is this a Cloud-Gate control plane?)"
+                           : detail);
+    if (answer->status == 401)
+        fprintf(stderr, "cloudgatectl: put a token into CLOUDGATE_TOKEN or name its file with "
+                        "--token-file\n");
+    return EXIT_REFUSED;
+}
+
+enum exit_code ctl_ask(const struct options *options, const char *method, const char *path,
+                       const char *body, const char *if_match, struct answer *answer)
+{
+    char error[CURL_ERROR_SIZE];
+    struct json_error problem;
+    struct curl_slist *headers = NULL;
+    CURL *curl = ctl_request_new(options, path, error);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 15000L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, answer);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    if (body != NULL) {
+        headers = curl_slist_append(headers, strcmp(method, "PATCH") == 0
+                                                 ? "Content-Type: application/merge-patch+json"
+                                                 : "Content-Type: application/json");
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    }
+    if (if_match != NULL) {
+        char line[CTL_ETAG_SIZE + 16];
+        snprintf(line, sizeof line, "If-Match: %s", if_match);
+        headers = curl_slist_append(headers, line);
+    }
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    CURLcode code = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(curl);
+    if (code != CURLE_OK)
+        return ctl_report_unreachable(options, code, error);
+    answer->document =
+        json_parse(dynbuf_text(&answer->body), answer->body.length, ANSWER_VALUES, &problem);
+    answer->root = answer->document == NULL ? NULL : json_root(answer->document);
+    if (answer->status == 204)
+        return EXIT_GOOD;
+    if (answer->status >= 300 || answer->root == NULL)
+        return report_refusal(answer);
+    return EXIT_GOOD;
+}
+
+void ctl_put_json(const struct answer *answer)
+{
+    fwrite(answer->body.data, 1, answer->body.length, stdout);
+    putchar('\n');
+}
