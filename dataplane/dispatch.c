@@ -150,12 +150,12 @@ static void use_metadata(struct dispatch *dispatch, const struct prepared *prepa
             dispatch_change_flags(dispatch, EDIT_TARGET, 0, CQL_QUERY_SKIP_METADATA);
         return;
     }
-    if (prepared->columns_differ || !(prepared_id_is(&prepared->metadata_ids[0], known) ||
-                                      prepared_id_is(&prepared->metadata_ids[1], known)))
-        return;
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         const struct prepared_id *id = &prepared->metadata_ids[i];
-        if (plan.sends[i] && !prepared_id_is(id, known))
+        const struct prepared_id *other =
+            &prepared->metadata_ids[cluster_other((enum cluster_id)i)];
+        if (plan.sends[i] && !prepared_id_is(id, known) && !prepared->columns_differ &&
+            prepared_id_is(other, known))
             edits_add(dispatch->edits, (uint8_t)(1u << i),
                       (uint32_t)(known.data - dispatch->body) - 2, 2 + (uint32_t)known.length, id,
                       2u + id->length);

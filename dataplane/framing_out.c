@@ -233,11 +233,12 @@ uint8_t *framing_reserve(struct stream *stream, size_t length)
 {
     struct framing *framing = stream->framing;
     CHECK(framing->left == 0 && framing->header_length == 0);
-    if (!begin_envelope(stream, length))
+    /* Most envelopes join others of their turn. */
+    bool is_joining = framing->head != NULL && stream_has_room(stream, length) &&
+                      framing->length + length <= CQL_SEGMENT_PAYLOAD_MAX;
+    if (!is_joining && (!begin_envelope(stream, length) || stream_tail(stream, length) == NULL))
         return NULL;
-    struct chunk *tail = stream_tail(stream, length);
-    if (tail == NULL)
-        return NULL;
+    struct chunk *tail = stream->output_last;
     uint8_t *room = tail->bytes + tail->end;
     tail->end += length;
     framing->length += length;

@@ -45,12 +45,6 @@ void stream_init(struct stream *stream, struct stream_loop *loop,
     list_init(&stream->again);
 }
 
-void stream_mark_dirty(struct stream *stream)
-{
-    if (list_is_empty(&stream->dirty))
-        list_append(&stream->loop->dirty[stream->flush_rank], &stream->dirty);
-}
-
 static bool has_kept(const struct stream *stream)
 {
     return stream->input != NULL || (stream->reads_segments && stream->framing->raw != NULL);
@@ -316,8 +310,7 @@ void stream_loop_run_again(struct stream_loop *loop)
 struct chunk *stream_tail(struct stream *stream, size_t length)
 {
     struct chunk *tail = stream->output_last;
-    if (tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES &&
-        chunk_room(tail) >= length)
+    if (stream_has_room(stream, length))
         return tail;
     struct chunk *fresh = chunk_new(&stream->loop->chunks);
     if (fresh == NULL)
