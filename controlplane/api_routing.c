@@ -51,8 +51,9 @@ static void answer_change(const struct http_request *request, const struct plane
         routing_etag(&change->state, etag);
         http_add_header(response, "ETag", etag);
         return;
-    case STORE_FAILED:
-        http_problem(response, 500, change->error, NULL);
+    case STORE_FAILED: /* a full or broken disk: nothing was changed, and it may work later */
+        http_problem(response, 503, change->error, NULL);
+        http_add_header(response, "Retry-After", "5");
         return;
     case STORE_CHANGED:
     case STORE_UNCHANGED:

@@ -1,12 +1,9 @@
-/* What can be read: data planes, audit log, metrics, health. On civetweb's threads; changes
+/* What can be read: data planes, metrics, health. On civetweb's threads; changes
  * nothing. */
 #include "common/json.h"
 #include "common/promtext.h"
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
-
-#define AUDIT_LIMIT     50
-#define AUDIT_LIMIT_MAX 1000
 
 void api_get_dataplanes(const struct http_request *request, struct http_response *response)
 {
@@ -19,39 +16,6 @@ void api_get_dataplanes(const struct http_request *request, struct http_response
     json_put_string(&writer, "store_id", state.store_id);
     json_write_name(&writer, "dataplanes");
     fleet_write(plane_fleet(request->plane), &state, &writer);
-    json_end_object(&writer);
-}
-
-void api_get_audit(const struct http_request *request, struct http_response *response)
-{
-    struct json_writer writer;
-    unsigned long long limit, before;
-    char error[512];
-    struct store_audit_head head;
-    if (!http_query_number(request, "limit", 1, AUDIT_LIMIT_MAX, AUDIT_LIMIT, &limit)) {
-        http_problem(response, 400, "limit must be a number from 1 to 1000", NULL);
-        return;
-    }
-    if (!http_query_number(request, "before", 1, INT64_MAX, 0, &before)) {
-        http_problem(response, 400, "before must be the id of an entry", NULL);
-        return;
-    }
-    json_writer_init(&writer, &response->body);
-    json_begin_object(&writer);
-    json_write_name(&writer, "entries");
-    json_begin_array(&writer);
-    if (!store_write_audit(plane_store(request->plane), (unsigned)limit, before, &writer, error,
-                           sizeof error)) {
-        http_problem(response, 500, error, NULL);
-        return;
-    }
-    json_end_array(&writer);
-    store_audit_head(plane_store(request->plane), &head);
-    json_write_name(&writer, "head");
-    json_begin_object(&writer);
-    json_put_u64(&writer, "id", head.id);
-    json_put_string(&writer, "hash", head.hash);
-    json_end_object(&writer);
     json_end_object(&writer);
 }
 

@@ -42,6 +42,7 @@ struct http {
     struct plane *plane;
     struct access *access;
     atomic_uint streams;
+    atomic_uint downloads;
     int port;
     pthread_mutex_t mutex;
     pthread_cond_t idle;
@@ -54,6 +55,7 @@ struct http_exchange {
     struct http *http;
     struct mg_connection *connection;
     const struct mg_request_info *info;
+    bool is_chunked; /* a download whose length was not known */
 };
 
 static const struct route {
@@ -283,6 +285,16 @@ bool http_query_number(const struct http_request *request, const char *name,
         return false;
     *value = strtoull(text, NULL, 10);
     return *value >= minimum && *value <= maximum;
+}
+
+bool http_query_text(const struct http_request *request, const char *name, char *value, size_t size)
+{
+    size_t length = 0;
+    const char *text = query_value(request, name, &length);
+    if (length >= size)
+        return false;
+    snprintf(value, size, "%.*s", (int)length, text == NULL ? "" : text);
+    return true;
 }
 
 bool http_query_flag(const struct http_request *request, const char *name)
@@ -552,6 +564,58 @@ void http_stream_end(const struct http_request *request, struct http_response *r
     (void)response;
     control_metrics_add(CONTROL_METRIC_EVENT_STREAMS, -1);
     atomic_fetch_sub(&request->exchange->http->streams, 1);
+}
+
+/* --- downloads
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+bool http_download_begin(const struct http_request *request, struct http_response *response,
+                         const char *content_type, int64_t length)
+{
+    struct http *http = request->exchange->http;
+    struct mg_connection *connection = request->exchange->connection;
+    struct dynbuf head;
+    if (atomic_fetch_add(&http->downloads, 1) >= HTTP_DOWNLOADS_MAX) {
+        atomic_fetch_sub(&http->downloads, 1);
+        http_problem(response, 503, "too many downloads at once; try again in a while", NULL);
+        http_add_header(response, "Retry-After", "5");
+        return false;
+    }
+    request->exchange->is_chunked =
+        length < 0 && strcmp(request->exchange->info->http_version, "1.1") == 0;
+    dynbuf_init(&head, 8192);
+    write_head(&head, 200, content_type, &response->headers);
+    dynbuf_append_text(&head, "Cache-Control: no-store\r\nConnection: close\r\n");
+    if (length >= 0)
+        dynbuf_printf(&head, "Content-Length: %lld\r\n", (long long)length);
+    else if (request->exchange->is_chunked)
+        dynbuf_append_text(&head, "Transfer-Encoding: chunked\r\n");
+    dynbuf_append_text(&head, "\r\n");
+    mg_disable_connection_keep_alive(connection);
+    mg_write(connection, head.data, head.length);
+    dynbuf_fini(&head);
+    response->streamed = true;
+    count_response(200);
+    return true;
+}
+
+bool http_download_send(const struct http_request *request, const void *bytes, size_t length)
+{
+    struct mg_connection *connection = request->exchange->connection;
+    if (length == 0)
+        return true;
+    return request->exchange->is_chunked ? mg_send_chunk(connection, bytes, (unsigned)length) > 0
+                                         : mg_write(connection, bytes, length) == (int)length;
+}
+
+void http_download_end(const struct http_request *request, struct http_response *response,
+                       bool is_whole)
+{
+    if (is_whole && request->exchange->is_chunked)
+        mg_send_chunk(request->exchange->connection, "", 0);
+    response->close = true;
+    atomic_fetch_sub(&request->exchange->http->downloads, 1);
 }
 
 /* --- life

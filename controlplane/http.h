@@ -5,15 +5,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/check.h"
 #include "common/dynbuf.h"
 #include "controlplane/access.h"
 #include "controlplane/plane.h"
 
-#define HTTP_BODY_MAX    16384 /* bytes of a request body */
-#define HTTP_AGENT_SIZE  200
-#define HTTP_STREAMS_MAX 8 /* each open event stream holds one of civetweb's threads */
+#define HTTP_BODY_MAX      16384 /* bytes of a request body */
+#define HTTP_AGENT_SIZE    200
+#define HTTP_STREAMS_MAX   8 /* each open event stream holds one of civetweb's threads */
+#define HTTP_DOWNLOADS_MAX 4 /* so does each download */
 
 struct http;
 struct http_exchange; /* civetweb's side of one request */
@@ -58,6 +60,9 @@ const char *http_header(const struct http_request *request, const char *name);
 MUST_CHECK bool http_query_number(const struct http_request *request, const char *name,
                                   unsigned long long minimum, unsigned long long maximum,
                                   unsigned long long fallback, unsigned long long *value);
+/* Value of name in the query as it stands there; "" when absent. false: longer than size - 1. */
+MUST_CHECK bool http_query_text(const struct http_request *request, const char *name, char *value,
+                                size_t size);
 /* true when name=true is in the query. */
 bool http_query_flag(const struct http_request *request, const char *name);
 
@@ -87,6 +92,19 @@ MUST_CHECK bool http_stream_begin(const struct http_request *request,
 /* false: the client is gone. */
 MUST_CHECK bool http_stream_send(const struct http_request *request, const struct dynbuf *text);
 void http_stream_end(const struct http_request *request, struct http_response *response);
+
+/* An answer of any length, sent in pieces, with the headers added so far. Takes one of the
+ * HTTP_DOWNLOADS_MAX places. length: -1 when not known yet. false: no place is free, response holds
+ * the 503. */
+MUST_CHECK bool http_download_begin(const struct http_request *request,
+                                    struct http_response *response, const char *content_type,
+                                    int64_t length);
+/* false: the client is gone. */
+MUST_CHECK bool http_download_send(const struct http_request *request, const void *bytes,
+                                   size_t length);
+/* is_whole: false tells the client by a connection that ends too early. */
+void http_download_end(const struct http_request *request, struct http_response *response,
+                       bool is_whole);
 
 /* Handlers, as routes.def names them. */
 #define ROUTE(method, path, access, handler, meaning)                                              \

@@ -10,6 +10,7 @@
 #include "controlplane/access.h"
 #include "controlplane/config.h"
 #include "controlplane/http.h"
+#include "controlplane/offline.h"
 #include "controlplane/plane.h"
 
 extern char **environ;
@@ -19,13 +20,19 @@ static int print_help(void)
     struct dynbuf settings;
     dynbuf_init(&settings, 65536);
     control_config_help(&settings);
-    printf("cloudgate-control %s: the control plane of Cloud-Gate\n\n"
-           "Keeps the routing state of the data planes, and lets people and programs change it "
-           "through a REST API and a\n"
-           "dashboard.\n\n"
-           "Usage: cloudgate-control [--help | --version | --check-config]\n\n"
-           "Settings, from the environment:\n%s",
-           CLOUDGATE_VERSION, dynbuf_text(&settings));
+    printf(
+        "cloudgate-control %s: the control plane of Cloud-Gate\n\n"
+        "Keeps the routing state of the data planes, and lets people and programs change it "
+        "through a REST API and a\n"
+        "dashboard.\n\n"
+        "Usage: cloudgate-control [--help | --version | --check-config]\n"
+        "       cloudgate-control --verify-audit DATABASE [ID:HASH]\n"
+        "       cloudgate-control --restore FILE\n\n"
+        "--verify-audit checks the audit log of a database or backup that is not in use; ID:HASH "
+        "is a head noted\nelsewhere. --restore puts a backup in the place of CONTROL_DATABASE, "
+        "whose control plane must be stopped.\n\n"
+        "Settings, from the environment:\n%s",
+        CLOUDGATE_VERSION, dynbuf_text(&settings));
     dynbuf_fini(&settings);
     return 0;
 }
@@ -77,8 +84,21 @@ static int serve(const struct control_config *config)
 int main(int argc, char **argv)
 {
     bool check_only = false;
+    const char *backup = NULL;
     struct control_config config;
     struct dynbuf text;
+    if (argc > 1 && strcmp(argv[1], "--verify-audit") == 0) {
+        if (argc < 3 || argc > 4)
+            return fail("--verify-audit wants a database, and perhaps ID:HASH; see --help"), 2;
+        log_init("cloudgate-control", LOG_LEVEL_WARN);
+        return offline_verify_audit(argv[2], argc > 3 ? argv[3] : NULL);
+    }
+    if (argc > 1 && strcmp(argv[1], "--restore") == 0) {
+        if (argc != 3)
+            return fail("--restore wants one file, a backup; see --help"), 2;
+        backup = argv[2];
+        argc = 1;
+    }
     if (argc > 2)
         return fail("at most one option is understood; see --help"), 2;
     if (argc == 2) {
@@ -101,8 +121,8 @@ int main(int argc, char **argv)
         fputs(dynbuf_text(&text), stdout);
         result = 0;
     } else {
-        log_init("cloudgate-control", config.log_level);
-        result = serve(&config);
+        log_init("cloudgate-control", backup == NULL ? config.log_level : LOG_LEVEL_WARN);
+        result = backup == NULL ? serve(&config) : offline_restore(&config, backup);
     }
     dynbuf_fini(&text);
     control_config_fini(&config);

@@ -17,7 +17,7 @@ struct place {
     char path[96];
 };
 
-static int place_set_up(void **state)
+static inline int place_set_up(void **state)
 {
     struct place *place = calloc(1, sizeof *place);
     assert_non_null(place);
@@ -29,7 +29,7 @@ static int place_set_up(void **state)
     return 0;
 }
 
-static void place_empty(const struct place *place)
+static inline void place_empty(const struct place *place)
 {
     char path[400];
     DIR *directory = opendir(place->directory);
@@ -42,7 +42,7 @@ static void place_empty(const struct place *place)
     closedir(directory);
 }
 
-static int place_tear_down(void **state)
+static inline int place_tear_down(void **state)
 {
     struct place *place = *state;
     place_empty(place);
@@ -51,7 +51,7 @@ static int place_tear_down(void **state)
     return 0;
 }
 
-static struct store *place_open(const struct place *place)
+static inline struct store *place_open(const struct place *place)
 {
     char error[512] = "";
     struct store *store = store_open(place->path, error, sizeof error);
@@ -60,8 +60,8 @@ static struct store *place_open(const struct place *place)
     return store;
 }
 
-static enum store_verdict place_set_reads(struct store *store, bool value, const char *if_match,
-                                          struct routing_state *state)
+static inline enum store_verdict place_set_reads(struct store *store, bool value,
+                                                 const char *if_match, struct routing_state *state)
 {
     static const struct store_actor tester = {.name = "tester", .user_agent = "unit \"test\""};
     char error[256];
@@ -70,7 +70,7 @@ static enum store_verdict place_set_reads(struct store *store, bool value, const
     return store_change(store, &patch, if_match, false, &tester, state, error, sizeof error);
 }
 
-static void place_sql(const char *path, const char *sql)
+static inline void place_sql(const char *path, const char *sql)
 {
     sqlite3 *db;
     char *problem = NULL;
