@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "controlplane/ctl/audit.h"
+#include "controlplane/ctl/backup.h"
 #include "controlplane/ctl/ctl.h"
 #include "controlplane/ctl/tokens.h"
 
@@ -32,6 +34,10 @@ static const char help_text[] =
     "revision\n"
     "  dataplanes                  every data plane and what it has applied\n"
     "  audit                       who changed what and when, newest first\n"
+    "  audit export                all of it, a line of JSON a row, oldest first\n"
+    "  audit verify [FILE]         whether all of it, or an export in FILE, is whole and "
+    "unchanged\n"
+    "  backup FILE                 a copy of the control plane's database\n"
     "  events                      follow changes until interrupted\n"
     "  tokens                      who may log in\n"
     "  tokens create NAME ROLE     make a token and print it; ROLE is viewer, operator or admin\n"
@@ -46,6 +52,9 @@ static const char help_text[] =
     "  --ca FILE        PEM authorities to trust with https, in place of the system's\n"
     "  --days N         with tokens create: it expires after N days; 0: never (default 90)\n"
     "  --if-match REV   with routing set: only if the state is still at revision REV\n"
+    "  --since FROM     with audit export: rows after this id, or from this time on\n"
+    "                   (2026-01-31, 2026-01-31T12:00:00Z)\n"
+    "  --expect ID:HASH with audit verify and audit export: a head you noted, which must be there\n"
     "  --limit N        with audit: at most N entries (1 to 1000, default 20)\n"
     "  --json           print the API's answer as it is\n"
     "  --help, --version\n"
@@ -121,24 +130,40 @@ static enum exit_code show(const struct options *options, const char *path,
     return code;
 }
 
+/* The audit log's last row, for noting it elsewhere. */
+static void print_audit_head(const struct json_value *root)
+{
+    const struct json_value *head = json_member(root, "head");
+    printf("\naudit log head ");
+    ctl_put_member(head, "id", "?");
+    putchar(':');
+    ctl_put_member(head, "hash", "?");
+    putchar('\n');
+}
+
 static enum exit_code show_status(const struct options *options)
 {
-    struct answer routing, dataplanes;
+    struct answer routing, dataplanes, audit;
     ctl_answer_init(&routing);
     ctl_answer_init(&dataplanes);
+    ctl_answer_init(&audit);
     enum exit_code code = ctl_ask(options, "GET", "/api/v1/routing", NULL, NULL, &routing);
     if (code == EXIT_GOOD)
         code = ctl_ask(options, "GET", "/api/v1/dataplanes", NULL, NULL, &dataplanes);
+    if (code == EXIT_GOOD)
+        code = ctl_ask(options, "GET", "/api/v1/audit?limit=1", NULL, NULL, &audit);
     if (code == EXIT_GOOD && options->json) {
-        printf("{\"routing\":%s,\"dataplanes\":%s}\n", dynbuf_text(&routing.body),
-               dynbuf_text(&dataplanes.body));
+        printf("{\"routing\":%s,\"dataplanes\":%s,\"audit\":%s}\n", dynbuf_text(&routing.body),
+               dynbuf_text(&dataplanes.body), dynbuf_text(&audit.body));
     } else if (code == EXIT_GOOD) {
         print_routing(routing.root);
         putchar('\n');
         print_dataplanes(dataplanes.root);
+        print_audit_head(audit.root);
     }
     ctl_answer_fini(&routing);
     ctl_answer_fini(&dataplanes);
+    ctl_answer_fini(&audit);
     return code;
 }
 
@@ -396,12 +421,24 @@ static enum exit_code run(const struct options *options)
     bool is_adopt = strcmp(command, "routing") == 0 && strcmp(second, "adopt") == 0;
     if (options->count == 0)
         return ctl_usage("a command is needed", "");
+    bool is_export = strcmp(command, "audit") == 0 && strcmp(second, "export") == 0;
+    bool is_verify = strcmp(command, "audit") == 0 && strcmp(second, "verify") == 0;
+    if (options->since != NULL && !is_export)
+        return ctl_usage("--since goes with audit export", "");
+    if (options->expect != NULL && !is_export && !is_verify)
+        return ctl_usage("--expect goes with audit verify or audit export", "");
     if (options->if_match != NULL && !is_set && !is_adopt)
         return ctl_usage("--if-match goes with routing set or routing adopt", "");
     if (is_set)
         return set_routing(options);
     if (strcmp(command, "tokens") == 0)
         return ctl_tokens(options);
+    if (is_export)
+        return ctl_audit_export(options);
+    if (is_verify)
+        return ctl_audit_verify(options);
+    if (strcmp(command, "backup") == 0)
+        return ctl_backup(options);
     if (options->count > (is_adopt ? 2 : 1))
         return ctl_usage("one word too many", options->words[is_adopt ? 2 : 1]);
     if (is_adopt)
@@ -501,6 +538,14 @@ static enum exit_code parse_and_run(int argc, char **argv, struct options *optio
             options->if_match = option_value("--if-match", argc, argv, &i);
             if (options->if_match == NULL)
                 return ctl_usage("--if-match needs a value", "");
+        } else if (is_option(word, "--since")) {
+            options->since = option_value("--since", argc, argv, &i);
+            if (options->since == NULL)
+                return ctl_usage("--since needs a row's id or a time", "");
+        } else if (is_option(word, "--expect")) {
+            options->expect = option_value("--expect", argc, argv, &i);
+            if (options->expect == NULL)
+                return ctl_usage("--expect needs ID:HASH", "");
         } else if (is_option(word, "--limit")) {
             const char *text = option_value("--limit", argc, argv, &i);
             char *end = NULL;

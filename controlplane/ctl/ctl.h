@@ -24,6 +24,8 @@ struct options {
     const char *ca;             /* PEM file of the authorities to trust; NULL: the system's */
     char token[CTL_TOKEN_SIZE]; /* "": none */
     const char *if_match;
+    const char *since;  /* with audit export: a row's id or a time; NULL: all */
+    const char *expect; /* with audit verify and export: a head noted elsewhere; NULL: none */
     long limit;
     long days; /* of a new token; 0: it never expires */
     bool json;
@@ -63,3 +65,9 @@ enum exit_code ctl_report_unreachable(const struct options *options, CURLcode co
  * below 300 that is JSON, or 204; anything else was reported on stderr. */
 enum exit_code ctl_ask(const struct options *options, const char *method, const char *path,
                        const char *body, const char *if_match, struct answer *answer);
+/* A request whose answer may be of any length: handed to take as it comes, which returns false
+ * after it has said why it wants no more. EXIT_GOOD: all of a 200 has come; anything else was
+ * reported. */
+enum exit_code ctl_download(const struct options *options, const char *method, const char *path,
+                            bool (*take)(void *context, const void *bytes, size_t length),
+                            void *context);

@@ -183,6 +183,62 @@ enum exit_code ctl_ask(const struct options *options, const char *method, const 
     return EXIT_GOOD;
 }
 
+struct download {
+    CURL *curl;
+    bool (*take)(void *context, const void *bytes, size_t length);
+    void *context;
+    bool was_told; /* take said no, and why */
+    struct answer refusal;
+};
+
+static size_t on_download(char *data, size_t size, size_t count, void *context)
+{
+    struct download *download = context;
+    long status = 0;
+    curl_easy_getinfo(download->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200)
+        return on_body(data, size, count, &download->refusal);
+    download->was_told = !download->take(download->context, data, size * count);
+    return download->was_told ? 0 : size * count;
+}
+
+enum exit_code ctl_download(const struct options *options, const char *method, const char *path,
+                            bool (*take)(void *context, const void *bytes, size_t length),
+                            void *context)
+{
+    char error[CURL_ERROR_SIZE];
+    struct json_error problem;
+    struct download download = {.take = take, .context = context};
+    struct answer *refusal = &download.refusal;
+    enum exit_code result = EXIT_GOOD;
+    ctl_answer_init(refusal);
+    download.curl = ctl_request_new(options, path, error);
+    curl_easy_setopt(download.curl, CURLOPT_CUSTOMREQUEST, method);
+    if (strcmp(method, "POST") == 0)
+        curl_easy_setopt(download.curl, CURLOPT_POSTFIELDS, "");
+    curl_easy_setopt(download.curl, CURLOPT_WRITEFUNCTION, on_download);
+    curl_easy_setopt(download.curl, CURLOPT_WRITEDATA, &download);
+    /* However long it takes, as long as something comes; a big store takes a while to be checked.
+     */
+    curl_easy_setopt(download.curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(download.curl, CURLOPT_LOW_SPEED_TIME, 120L);
+    CURLcode code = curl_easy_perform(download.curl);
+    curl_easy_getinfo(download.curl, CURLINFO_RESPONSE_CODE, &refusal->status);
+    curl_easy_cleanup(download.curl);
+    if (download.was_told) {
+        result = EXIT_REFUSED;
+    } else if (code != CURLE_OK) {
+        result = ctl_report_unreachable(options, code, error);
+    } else if (refusal->status != 200) {
+        refusal->document =
+            json_parse(dynbuf_text(&refusal->body), refusal->body.length, ANSWER_VALUES, &problem);
+        refusal->root = refusal->document == NULL ? NULL : json_root(refusal->document);
+        result = report_refusal(refusal);
+    }
+    ctl_answer_fini(refusal);
+    return result;
+}
+
 void ctl_put_json(const struct answer *answer)
 {
     fwrite(answer->body.data, 1, answer->body.length, stdout);

@@ -12,10 +12,11 @@ import re
 import sqlite3
 import subprocess
 import threading
+import time
 
 import pytest
 
-from support.programs import BIN, ROOT, Control, is_sanitized
+from support.programs import ADMIN, ADMIN_TOKEN, BIN, ROOT, Control, is_sanitized
 from support.waiting import wait_until
 
 READS, SHADOW = "forward_reads_to_target", "shadow_read_percent"
@@ -37,11 +38,15 @@ def audit(control, **query):
 
 
 def control_get(control, path):
-    with contextlib.closing(http.client.HTTPConnection(control.address, control.http_port, timeout=10)) as connection:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        return json.loads(answer.read())
+    status, _, body = control.call("GET", path)
+    assert status == 200, body
+    return json.loads(body)
+
+
+def ctl(control, *words):
+    result = subprocess.run([BIN / "cloudgatectl", "--url", control.url(""), *map(str, words)], capture_output=True, text=True, timeout=60,
+                            env={**os.environ, "CLOUDGATE_TOKEN": ADMIN_TOKEN})  # fmt: skip
+    return result.returncode, result.stdout, result.stderr
 
 
 class Operators:
@@ -57,7 +62,7 @@ class Operators:
         while not self.over.is_set():
             wish = {SHADOW: chance.randrange(101), READS: chance.random() < 0.5}
             try:
-                connection.request("PATCH", "/api/v1/routing", json.dumps(wish), {"Content-Type": "application/json"})
+                connection.request("PATCH", "/api/v1/routing", json.dumps(wish), {**ADMIN, "Content-Type": "application/json"})
                 answer = connection.getresponse()
                 state = json.loads(answer.read())
             except (OSError, http.client.HTTPException, ValueError):
@@ -140,10 +145,7 @@ def test_killed_at_200_points_under_changes(lab, named_pair):
 
 
 def download(control, method, path):
-    with contextlib.closing(http.client.HTTPConnection(control.address, control.http_port, timeout=20)) as connection:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
+    return control.call(method, path, timeout=20)
 
 
 def fill(control, changes, start=0):
@@ -165,16 +167,16 @@ def test_the_export_is_the_log_and_can_be_checked_without_us(lab, tmp_path):
     status, headers, body = download(control, "GET", "/api/v1/audit/export")
     assert status == 200 and headers["Content-Type"] == "application/x-ndjson" and headers["Transfer-Encoding"] == "chunked"
     rows = [json.loads(line) for line in body.decode().splitlines()]
-    assert [row["id"] for row in rows] == list(range(1, 452)) and rows[-1]["after"][SHADOW] == 50
+    assert [row["id"] for row in rows] == list(range(1, 453)) and rows[-1]["after"][SHADOW] == 50
     previous = "0" * 64
     for line, row in zip(body.decode().splitlines(), rows):
         content = line.replace(f'"hash":"{row["hash"]}",', "", 1)
         assert row["previous"] == previous and hashlib.sha256(content.encode()).hexdigest() == row["hash"]
         previous = row["hash"]
     page = audit(control, limit=1)
-    assert page["head"] == {"id": 451, "hash": previous} and page["entries"][0]["hash"] == previous
+    assert page["head"] == {"id": 452, "hash": previous} and page["entries"][0]["hash"] == previous
     # From a row or a time on.
-    assert len(download(control, "GET", "/api/v1/audit/export?after=449")[2].splitlines()) == 2
+    assert len(download(control, "GET", "/api/v1/audit/export?after=450")[2].splitlines()) == 2
     late = download(control, "GET", f"/api/v1/audit/export?since_ms={rows[300]['time_ms']}")[2]
     assert json.loads(late.splitlines()[0])["time_ms"] == rows[300]["time_ms"]
     for query in ("after=x", "after=-1", "since_ms=", "since_ms=soon"):
@@ -191,19 +193,19 @@ def test_tampering_shows_wherever_it_is_looked_for(lab, tmp_path):
     control = lab.control().start()
     fill(control, 20)
     verdict = control_get(control, "/api/v1/audit/verify")
-    assert verdict["whole"] and verdict["entries"] == 21 and verdict["detail"] == ""
+    assert verdict["whole"] and verdict["entries"] == 22 and verdict["detail"] == ""
     noted = f"{verdict['head']['id']}:{verdict['head']['hash']}"
-    assert f"event=audit_row id=21 hash={verdict['head']['hash']}" in control.log(), "the log keeps the heads"
+    assert f"event=audit_row id=22 hash={verdict['head']['hash']}" in control.log(), "the log keeps the heads"
     fill(control, 5, 50)
     assert control_get(control, f"/api/v1/audit/verify?expect={noted}")["whole"]
-    assert not control_get(control, f"/api/v1/audit/verify?expect=21:{'0' * 64}")["whole"]
+    assert not control_get(control, f"/api/v1/audit/verify?expect=22:{'0' * 64}")["whole"]
     for expect in ("21", "21:xyz", "x" * 200):
         assert download(control, "GET", f"/api/v1/audit/verify?expect={expect}")[0] == 400
     code, _, err = cloudgate_control("--verify-audit", database_of(control))
     assert code == 1 and "in use" in err
     control.stop()
     code, out, err = cloudgate_control("--verify-audit", database_of(control), noted)
-    assert code == 0 and "26 rows" in out, err
+    assert code == 0 and "27 rows" in out, err
     with contextlib.closing(sqlite3.connect(database_of(control))) as database:
         for trigger in ("audit_unchanged", "audit_kept", "audit_head_forward"):
             database.execute(f"DROP TRIGGER {trigger}")
@@ -221,13 +223,70 @@ def test_tampering_shows_wherever_it_is_looked_for(lab, tmp_path):
         database.commit()
     assert cloudgate_control("--verify-audit", database_of(control))[0] == 0
     code, _, err = cloudgate_control("--verify-audit", database_of(control), noted)
-    assert code == 1 and "row 21, noted elsewhere, is missing" in err
+    assert code == 1 and "row 22, noted elsewhere, is missing" in err
 
 
 @pytest.mark.parametrize("words", [["--verify-audit"], ["--verify-audit", "a", "b", "c"], ["--restore"], ["--restore", "a", "b"]])
 def test_offline_commands_want_their_words(words):
     code, _, err = cloudgate_control(*words)
     assert code == 2 and words[0] in err
+
+
+def test_ctl_exports_and_verifies(lab, tmp_path):
+    control = lab.control().start()
+    fill(control, 30)
+    code, out, err = ctl(control, "audit", "export")
+    assert code == 0 and out.encode() == download(control, "GET", "/api/v1/audit/export")[2]
+    head = re.search(r"rows 1 to 32, head (32:[0-9a-f]{64})", err)[1]
+    assert f"audit log head {head}" in ctl(control, "status")[1]
+    exported = tmp_path / "audit.jsonl"
+    exported.write_text(out)
+    code, said, err = ctl(control, "audit", "verify")
+    assert code == 0 and f"32 rows, head {head}" in said, err
+    assert ctl(control, "audit", "verify", "--expect", head)[0] == 0
+    code, said, err = ctl(control, "audit", "verify", exported, "--expect", head)
+    assert code == 0 and f"rows 1 to 32, head {head}" in said, err
+    # A part of the log is as good, as far as it goes.
+    rows = [json.loads(line) for line in out.splitlines()]
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(rows[-1]["time_ms"] / 1000 + 60))
+    assert ctl(control, "audit", "export", "--since", stamp)[1] == ""
+    assert ctl(control, "audit", "export", "--since", "2020-01-01")[1] == out
+    code, part, err = ctl(control, "audit", "export", "--since", "20")
+    assert code == 0 and part == "".join(out.splitlines(keepends=True)[20:]) and f"rows 21 to 32, head {head}" in err
+    exported.write_text(part)
+    assert ctl(control, "audit", "verify", exported)[0] == 0
+    lines = out.splitlines(keepends=True)
+    for broken, word in (
+        (lines[:9] + lines[10:], "row 11: the row before it is missing"),
+        ([*lines[:9], lines[9].replace('"revision":9,"phase', '"revision":8,"phase'), *lines[10:]], "row 10: its hash does not fit"),
+        ([*lines[:9], lines[10], lines[9]], "row 11: the row before it is missing"),
+        (lines[:9] + [lines[9][:-9]], "row 10: it is not one JSON object"),
+        (["nonsense\n"], "line 1 is not an audit row"),
+        (lines[:-1], "row 32, noted elsewhere, is missing: the log ends with row 31"),
+    ):
+        exported.write_text("".join(broken))
+        code, _, err = ctl(control, "audit", "verify", exported, "--expect", head)
+        assert code == 1 and word in err, err
+    assert ctl(control, "audit", "verify", tmp_path / "nothing")[0] == 1
+    for words in (["audit", "export", "--since", "soon"], ["audit", "verify", "--expect", "1"], ["--since", "1", "status"],
+                  ["--expect", head, "status"], ["audit", "export", "x"], ["audit", "verify", "x", "y"], ["backup"],
+                  ["backup", "a", "b"], ["backup", exported]):  # fmt: skip
+        code, _, err = ctl(control, *words)
+        assert code == 2 and err.startswith("cloudgatectl: "), words
+
+
+def test_ctl_takes_a_backup_that_is_whole_or_not_there(lab, tmp_path):
+    control = lab.control().start()
+    fill(control, 5)
+    path = tmp_path / "backup.db"
+    code, out, err = ctl(control, "backup", path)
+    assert code == 0 and str(path.stat().st_size) in out and path.stat().st_mode & 0o777 == 0o600, err
+    assert cloudgate_control("--verify-audit", path)[0] == 0
+    other = tmp_path / "other.db"
+    assert ctl(control, "backup", tmp_path / "nowhere" / "b.db")[0] == 1
+    control.kill()
+    code, _, err = ctl(control, "backup", other)
+    assert code == 1 and [item.name for item in tmp_path.iterdir() if item.name.startswith("other")] == []
 
 
 # --- backup and restore -----------------------------------------------------------------------------------------------------
@@ -283,8 +342,7 @@ def test_the_whole_walk_of_a_restore(controlled, tmp_path):
     assert proxy.metric("zdm_routing_revision") == later["revision"]
     status, _ = control.patch(**{READS: not at_backup[READS]})
     assert status == 202, "stored, and still refused"
-    result = subprocess.run([BIN / "cloudgatectl", "--url", control.url(""), "routing", "adopt"], capture_output=True, text=True, timeout=30)
-    assert result.returncode == 0, result.stderr
+    assert ctl(control, "routing", "adopt")[0] == 0
     now = control.routing()
     proxy.wait_metric("zdm_routing_revision", now["revision"])
     actions = [entry["action"] for entry in audit(control, limit=5)["entries"]]
