@@ -18,8 +18,9 @@
 struct session;
 struct preparation;
 
-/* Answers kept while the other cluster is awaited are mostly empty results; these fit here. */
-#define REQUEST_HELD_INLINE 48
+/* Answers kept while the other cluster is awaited are mostly empty results, or the few columns of a
+ * conditional write; these fit here. */
+#define REQUEST_HELD_INLINE 128
 
 /* What is kept of a tracing id; a client's own may be longer. */
 #define REQUEST_TRACE_BYTES 32
