@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/cache_line.h"
 #include "common/clock.h"
 #include "dataplane/admin.h"
 #include "dataplane/agent.h"
@@ -262,8 +263,7 @@ static bool make_workers(struct proxy *proxy, struct dynbuf *error)
     unsigned count = proxy->config.workers > 0 ? (unsigned)proxy->config.workers : usable_cores();
     if (!port_is_free(&proxy->config, error))
         return false;
-    proxy->workers = calloc(count, sizeof *proxy->workers);
-    CHECK(proxy->workers != NULL);
+    proxy->workers = cache_line_alloc(count * sizeof *proxy->workers);
     for (unsigned i = 0; i < count; i++) {
         proxy->worker_count++;
         if (!worker_init(&proxy->workers[i], &proxy->shared, i, proxy->snapshot, proxy->topologies,

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "common/cache_line.h"
 #include "common/clock.h"
 #include "common/promtext.h"
 #include "dataplane/config.h"
@@ -141,8 +142,7 @@ void metrics_configure(const struct config *config)
 
 struct metrics_block *metrics_block_new(void)
 {
-    struct metrics_block *block = calloc(1, sizeof *block);
-    CHECK(block != NULL);
+    struct metrics_block *block = cache_line_alloc(sizeof *block);
     pthread_once(&bounds_once, set_default_bounds);
     for (size_t kind = 0; kind < METRIC_REQUEST_COUNT; kind++)
         block->request_duration[kind].bounds = request_bounds((enum metric_request)kind);
@@ -170,8 +170,7 @@ struct metrics_node *metrics_node(struct metrics_block *block, enum metric_pool 
     for (; entry != NULL; entry = atomic_load_explicit(&entry->next, memory_order_relaxed))
         if (entry->pool == pool && strncmp(entry->node, node, sizeof entry->node - 1) == 0)
             return entry;
-    entry = calloc(1, sizeof *entry);
-    CHECK(entry != NULL);
+    entry = cache_line_alloc(sizeof *entry);
     entry->pool = pool;
     for (size_t kind = 0; kind < ARRAY_COUNT(entry->duration); kind++)
         entry->duration[kind].bounds = &bounds[pool];

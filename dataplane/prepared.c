@@ -6,8 +6,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define CACHE_LINE 64
-#define SHARDS     16
+#include "common/cache_line.h"
+
+#define SHARDS 16
 /* Slots of a cache that are looked over for each entry the registry has let go of. */
 #define SWEEP_SLOTS 32
 /* Removals a single lookup pays for, at most. */

@@ -5,11 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/cache_line.h"
 #include "common/check.h"
 
 /* Alone on its cache line: every tracing worker writes it. */
 struct trace_limit {
-    _Alignas(128) _Atomic uint64_t next_ns; /* when the bucket will be full again */
+    _Alignas(CACHE_LINE_PAIR) _Atomic uint64_t next_ns; /* when the bucket will be full again */
 };
 
 /* Whether one more may be traced now: rate a second, at most that many at once; rate 0 and below:

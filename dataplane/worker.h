@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "common/cache_line.h"
 #include "common/dynbuf.h"
 #include "common/list.h"
 #include "common/mailbox.h"
@@ -42,7 +43,7 @@ struct worker_shared {
 };
 
 struct worker {
-    struct worker_shared *shared;
+    _Alignas(CACHE_LINE_PAIR) struct worker_shared *shared; /* workers are an array */
     const struct config *config;
     unsigned index;
     pthread_t thread;

@@ -6,9 +6,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "common/cache_line.h"
+
 /* Alone on its cache line: every stamping worker writes it. */
 struct write_clock {
-    _Alignas(128) _Atomic int64_t last;
+    _Alignas(CACHE_LINE_PAIR) _Atomic int64_t last;
 };
 
 /* now_us, or the next microsecond after the last one handed out if that is later. */
