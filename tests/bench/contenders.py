@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -50,6 +51,9 @@ class Programs:
         self.binaries = pathlib.Path(binaries)
         self.work = pathlib.Path(work)
         self.running = {}
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # for all that are started
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
     def __enter__(self):
         return self
@@ -110,7 +114,7 @@ class Programs:
             "TARGET_CASSANDRA_USERNAME": "", "TARGET_CASSANDRA_PASSWORD": "",
             "PROXY_ADDRESSES": OURS, "PROXY_QUERY_ADDRESS": OURS, "PROXY_QUERY_PORT": str(port),
             "PROXY_METRICS_ADDRESS": OURS, "PROXY_METRICS_PORT": str(metrics),
-            "PROXY_WORKERS": str(workers), "MAX_CLIENTS_THRESHOLD": "5000",
+            "PROXY_WORKERS": str(workers), "MAX_CLIENTS_THRESHOLD": "20000",
         }
         if certificate:
             environment |= {"PROXY_TLS_CERT_PATH": str(certificate), "PROXY_TLS_KEY_PATH": str(key)}

@@ -209,6 +209,16 @@ static void send_due(struct load *load)
     CHECK(timerfd_settime(load->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0);
 }
 
+/* Answers after which every statement has been used, roughly: kinds are drawn by lot. A proxy may
+ * learn a statement at its first use. */
+static uint64_t first_uses(const struct load *load)
+{
+    unsigned share = load->options.read_share;
+    unsigned rarer = share > 50 ? 100 - share : share;
+    uint64_t statements = load->options.statements > 1 ? load->options.statements : 0;
+    return rarer == 0 ? statements : statements * 100 / rarer;
+}
+
 static void begin_counting(struct load *load)
 {
     for (size_t i = 0; i < load->options.process_count; i++)
@@ -288,25 +298,27 @@ static void run(struct load *load)
     struct epoll_event events[EVENTS_PER_WAIT];
     uint64_t start = clock_now_ns();
     uint64_t count_from = start + (uint64_t)(options->warm_up * (double)NS_PER_S);
-    uint64_t end = options->requests > 0
-                       ? UINT64_MAX
-                       : count_from + (uint64_t)(options->seconds * (double)NS_PER_S);
+    uint64_t end = UINT64_MAX; /* once it counts, unless so many requests are the end */
     uint64_t heard_at = start, heard = 0;
     load->open_begin_ns = start;
-    if (options->warm_up == 0)
+    if (options->requests > 0)
         begin_counting(load);
     begin_closed_loop(load);
     for (;;) {
         if (options->rate > 0)
             send_due(load);
         uint64_t now = clock_now_ns();
-        int count = epoll_wait(load->epoll, events, EVENTS_PER_WAIT,
-                               patience_ms(now, load->is_counting ? end : count_from));
+        int count =
+            epoll_wait(load->epoll, events, EVENTS_PER_WAIT,
+                       patience_ms(now, !load->is_counting && now < count_from ? count_from : end));
         for (int i = 0; i < count; i++)
             handle(load, &events[i]);
         now = clock_now_ns();
-        if (!load->is_counting && now >= count_from)
+        if (!load->is_counting && now >= count_from && load->answers >= first_uses(load)) {
             begin_counting(load);
+            if (options->requests == 0)
+                end = load->begin_ns + (uint64_t)(options->seconds * (double)NS_PER_S);
+        }
         if (now >= end || (options->requests > 0 && load->answers >= options->requests)) {
             print_report(load, now);
             return;

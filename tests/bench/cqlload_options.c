@@ -23,7 +23,7 @@ static const char usage[] =
     "  --protocol 4|5       4\n"
     "  --lz4                compression\n"
     "  --tls                TLS; any certificate will do\n"
-    "  --warm-up SECONDS    0.5, not counted\n"
+    "  --warm-up SECONDS    0.5, not counted; longer until each of --statements was used\n"
     "  --seconds SECONDS    3\n"
     "  --requests N         stop after N answers instead; no warm-up\n"
     "  --process NAME=PID   report that process's CPU time; may be repeated\n";

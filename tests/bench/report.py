@@ -71,7 +71,7 @@ def sentences(workloads):
 
 def origin(result):
     length = f"; medians of {result['rounds']} rounds" + (f" of {result['seconds']:g} s" if result["seconds"] else "")
-    others = max(result.get("others_cores", [0]))
+    others = max((cores for cores in result.get("others_cores", []) if cores), default=0)
     busy = f"; other programs kept up to {others:.2f} cores busy meanwhile" if others >= 0.01 else ""
     return (f"{result['date']}, commit {result['commit']}, {result['compiler']}, HAProxy {result['haproxy']}, Linux {result['kernel']}, "
             f"{result['cores']} cores of {result['processor']}{length}{busy}.")
@@ -112,12 +112,16 @@ def scale_table(result):
             rows.append([f"{pair['what']}: {' and '.join(pair['sides'])}", "", "", "", f"failed: {pair['failure']}"])
             continue
         (small, low), (large, high) = pair["medians"].items()
-        by = ratio(high, low)
-        rows.append([f"{pair['what']}: {small} and {large}", number(low, 3), number(high, 3), number(by), verdict(by, pair["goal"])])
-    lines = table(["what grows", "CPU us per request", "then", "ratio", "goal"], rows)
+        rows.append([f"{pair['what']}: {small} and {large}", number(low, 3), number(high, 3), number(pair["ratio"]),
+                     verdict(pair["ratio"], pair["goal"])])
     quiet = result["idle"]
-    return (f"{lines}\n\n{quiet['clients']} idle clients: {quiet['kib_per_client']:.1f} KiB each (10,000 of them "
-            f"{quiet['kib_per_client'] * 10000 / 1024:,.0f} MiB), {quiet['wakeups_per_second']:.1f} wake-ups a second in all.")
+    reach = "" if quiet["clients"] == 10000 else f", extrapolated from {quiet['clients']:,}, as many as the limit of open files allows"
+    idle = [[f"memory of 10,000 of them{reach}", f"{quiet['mib_of_10000']:,.0f} MiB ({quiet['kib_per_client']:.1f} KiB each)",
+             verdict(quiet["mib_of_10000"], quiet["goal_mib"])],
+            [f"wake-ups a second, all threads, {quiet['clients']:,} clients", number(quiet["wakeups_per_second"], 1),
+             verdict(round(quiet["wakeups_per_second"], 1), quiet["goal_wakeups"])]]
+    return (table(["what grows", "CPU us per request", "then", "ratio", "goal"], rows) + "\n\n" +
+            table(["idle clients", "", "goal"], idle))
 
 
 def split(text, name):
