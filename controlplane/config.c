@@ -3,6 +3,7 @@
 #include "controlplane/config.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "common/conftab.h"
@@ -33,40 +34,77 @@ static const struct conftab table = {
 
 #define SOCKET_PATH_MAX 107 /* what a unix socket address holds */
 
+/* An address, and whether only this machine can reach it. */
+static bool read_address(const char *text, bool *is_loopback)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, text, &v4) == 1) {
+        *is_loopback = ntohl(v4.s_addr) >> 24 == 127;
+        return true;
+    }
+    if (inet_pton(AF_INET6, text, &v6) == 1) {
+        *is_loopback = IN6_IS_ADDR_LOOPBACK(&v6);
+        return true;
+    }
+    return false;
+}
+
+static bool check_listening(const struct control_config *config, struct dynbuf *error)
+{
+    bool is_loopback;
+    bool has_tls = config->tls_cert_path[0] != '\0';
+    if (!read_address(config->http_address, &is_loopback)) {
+        dynbuf_printf(error,
+                      "CONTROL_HTTP_ADDRESS=\"%s\": allowed is an IPv4 or IPv6 address such as "
+                      "127.0.0.1, 0.0.0.0 or ::1",
+                      config->http_address);
+        return false;
+    }
+    if (has_tls != (config->tls_key_path[0] != '\0')) {
+        dynbuf_append_text(error,
+                           "CONTROL_TLS_CERT_PATH and CONTROL_TLS_KEY_PATH: allowed are both "
+                           "or neither");
+        return false;
+    }
+    if (config->tls_client_ca_path[0] != '\0' && !has_tls) {
+        dynbuf_append_text(error, "CONTROL_TLS_CLIENT_CA_PATH: it needs CONTROL_TLS_CERT_PATH");
+        return false;
+    }
+    if (is_loopback || has_tls || config->allow_plain_http)
+        return true;
+    dynbuf_printf(
+        error,
+        "CONTROL_HTTP_ADDRESS=\"%s\": plain HTTP beyond loopback would let tokens be read "
+        "on the way; set CONTROL_TLS_CERT_PATH and CONTROL_TLS_KEY_PATH, or "
+        "CONTROL_ALLOW_PLAIN_HTTP=true if something else prevents that",
+        config->http_address);
+    return false;
+}
+
+static bool check_path(const char *name, const char *path, struct dynbuf *error)
+{
+    if (strlen(path) <= SOCKET_PATH_MAX)
+        return true;
+    dynbuf_printf(error, "%s=\"%s\": allowed is a path of at most %d bytes", name, path,
+                  SOCKET_PATH_MAX);
+    return false;
+}
+
 bool control_config_load(struct control_config *config, char *const *environment,
                          struct dynbuf *error)
 {
-    struct in_addr address;
     memset(config, 0, sizeof *config);
     if (!conftab_load(&table, config, environment, error))
         return false;
     conftab_log_unknown(&table, environment);
-    if (inet_pton(AF_INET, config->http_address, &address) != 1) {
-        dynbuf_printf(
-            error,
-            "CONTROL_HTTP_ADDRESS=\"%s\": allowed is an IPv4 address such as 127.0.0.1 or 0.0.0.0",
-            config->http_address);
-        return false;
-    }
-    if (!config->allow_plain_http && ntohl(address.s_addr) >> 24 != 127) {
-        dynbuf_printf(error,
-                      "CONTROL_HTTP_ADDRESS=\"%s\": plain HTTP beyond loopback would let tokens be "
-                      "read on the way; set CONTROL_ALLOW_PLAIN_HTTP=true if something else "
-                      "prevents that",
-                      config->http_address);
-        return false;
-    }
     if (config->admin_token[0] != '\0' && config->admin_token_file[0] != '\0') {
         dynbuf_append_text(error, "CONTROL_ADMIN_TOKEN and CONTROL_ADMIN_TOKEN_FILE are both set; "
                                   "allowed is one of them");
         return false;
     }
-    if (strlen(config->socket) > SOCKET_PATH_MAX) {
-        dynbuf_printf(error, "CONTROL_SOCKET=\"%s\": allowed is a path of at most %d bytes",
-                      config->socket, SOCKET_PATH_MAX);
-        return false;
-    }
-    return true;
+    return check_listening(config, error) && check_path("CONTROL_SOCKET", config->socket, error) &&
+           check_path("CONTROL_API_SOCKET", config->api_socket, error);
 }
 
 void control_config_fini(struct control_config *config)

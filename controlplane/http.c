@@ -4,7 +4,6 @@
  * library's own error pages. */
 #include "controlplane/http.h"
 
-#include <arpa/inet.h>
 #include <civetweb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -21,7 +20,6 @@
 #include "controlplane/metrics.h"
 
 #define STOP_WAIT_S  3
-#define DRAIN_MAX    (256u * 1024u) /* bytes read of a request already refused */
 #define RESPONSE_MAX (8u * 1024u * 1024u)
 #define THREADS      "32"
 
@@ -41,9 +39,10 @@ struct http {
     struct mg_context *context;
     struct plane *plane;
     struct access *access;
+    struct peer_table *peers;
     atomic_uint streams;
     atomic_uint downloads;
-    int port;
+    uint16_t port;
     pthread_mutex_t mutex;
     pthread_cond_t idle;
     unsigned running; /* handlers at work; guarded by mutex */
@@ -411,22 +410,6 @@ static void dispatch(struct http_request *request, struct http_response *respons
     }
 }
 
-/* Takes some of what a refused request still sends: a close with unread bytes would reset the
- * connection, and the client would never see why. */
-static void drain(struct mg_connection *connection, const struct mg_request_info *info)
-{
-    char chunk[4096];
-    size_t left = DRAIN_MAX;
-    if (info->content_length <= 0 && mg_get_header(connection, "Transfer-Encoding") == NULL)
-        return;
-    while (left > 0) {
-        int got = mg_read(connection, chunk, left < sizeof chunk ? left : sizeof chunk);
-        if (got <= 0)
-            return;
-        left -= (size_t)got;
-    }
-}
-
 static void begin_handler(struct http *http)
 {
     pthread_mutex_lock(&http->mutex);
@@ -454,25 +437,45 @@ static void wait_for_handlers(struct http *http)
     pthread_mutex_unlock(&http->mutex);
 }
 
-static int on_request(struct mg_connection *connection)
+/* Who is behind the connection. false: it did not come through the front. */
+static bool find_peer(const struct http *http, const struct mg_request_info *info,
+                      struct peer *peer)
 {
-    const struct mg_request_info *info = mg_get_request_info(connection);
-    struct http *http = info->user_data;
-    struct http_exchange exchange = {.http = http, .connection = connection, .info = info};
-    struct access_request access_request = {
-        .peer = info->remote_addr,
+    return strcmp(info->remote_addr, "127.0.0.1") == 0 && info->remote_port > 0 &&
+           info->remote_port <= UINT16_MAX &&
+           peer_table_find(http->peers, (uint16_t)info->remote_port, peer);
+}
+
+static void read_access(struct mg_connection *connection, const struct mg_request_info *info,
+                        const struct peer *peer, struct access_request *request)
+{
+    *request = (struct access_request){
+        .peer = peer->address,
+        .is_local = peer->is_local,
+        .uid = peer->uid,
         .authorization = mg_get_header(connection, "Authorization"),
         .cookies = mg_get_header(connection, "Cookie"),
         .headers =
             {
                 .is_unsafe = strcmp(info->request_method, "GET") != 0 &&
                              strcmp(info->request_method, "HEAD") != 0,
+                .is_tls = peer->is_tls,
                 .host = mg_get_header(connection, "Host"),
                 .origin = mg_get_header(connection, "Origin"),
                 .fetch_site = mg_get_header(connection, "Sec-Fetch-Site"),
                 .csrf = mg_get_header(connection, "X-CSRF-Token"),
             },
     };
+}
+
+static int on_request(struct mg_connection *connection)
+{
+    const struct mg_request_info *info = mg_get_request_info(connection);
+    struct http *http = info->user_data;
+    struct http_exchange exchange = {.http = http, .connection = connection, .info = info};
+    struct peer peer = {.address = ""};
+    bool is_known = find_peer(http, info, &peer);
+    struct access_request access_request;
     struct http_request request = {
         .plane = http->plane,
         .access = http->access,
@@ -481,12 +484,19 @@ static int on_request(struct mg_connection *connection)
         .method = info->request_method,
         .path = info->local_uri_raw == NULL ? "" : info->local_uri_raw,
         .query = info->query_string == NULL ? "" : info->query_string,
-        .peer = info->remote_addr,
+        .peer = peer.address,
+        .is_tls = peer.is_tls,
     };
     struct http_response response;
     begin_handler(http);
     response_init(&response);
-    if (has_doubtful_length(info)) {
+    read_access(connection, info, &peer, &access_request);
+    if (!is_known) {
+        LOG_WARN("direct_request_refused", "address=%s", info->remote_addr);
+        http_problem(&response, 403,
+                     "this port is the control plane's own; connect to CONTROL_HTTP_ADDRESS", NULL);
+        response.close = true;
+    } else if (has_doubtful_length(info)) {
         http_problem(&response, 400, "the length of the body is said more than once", NULL);
         response.close = true;
     } else {
@@ -494,8 +504,6 @@ static int on_request(struct mg_connection *connection)
     }
     if (!response.streamed)
         send_response(connection, &response, strcmp(info->request_method, "HEAD") != 0);
-    if (response.close)
-        drain(connection, info);
     int status = response.status;
     response_fini(&response);
     end_handler(http);
@@ -648,14 +656,12 @@ static void stop_server(struct http *http)
         pthread_join(nudger, NULL);
 }
 
-struct http *http_new(const struct control_config *config, struct plane *plane,
-                      struct access *access, char *error, size_t error_size)
+struct http *http_new(struct plane *plane, struct access *access, struct peer_table *peers,
+                      char *error, size_t error_size)
 {
-    char listening[64];
-    snprintf(listening, sizeof listening, "%s:%d", config->http_address, config->http_port);
     const char *options[] = {
         "listening_ports",
-        listening,
+        "127.0.0.1:0",
         "num_threads",
         THREADS,
         "enable_keep_alive",
@@ -687,14 +693,14 @@ struct http *http_new(const struct control_config *config, struct plane *plane,
     CHECK(http != NULL);
     http->plane = plane;
     http->access = access;
+    http->peers = peers;
     pthread_mutex_init(&http->mutex, NULL);
     pthread_cond_init(&http->idle, NULL);
     start_message[0] = '\0';
     mg_init_library(0);
     http->context = mg_start(&callbacks, http, options);
     if (http->context == NULL) {
-        snprintf(error, error_size,
-                 "CONTROL_HTTP_ADDRESS and CONTROL_HTTP_PORT: cannot listen at %s: %s", listening,
+        snprintf(error, error_size, "the web server cannot listen on 127.0.0.1: %s",
                  start_message[0] == '\0' ? "the HTTP server did not start" : start_message);
         mg_exit_library();
         pthread_cond_destroy(&http->idle);
@@ -704,14 +710,14 @@ struct http *http_new(const struct control_config *config, struct plane *plane,
     }
     struct mg_server_port ports[2];
     if (mg_get_server_ports(http->context, 2, ports) > 0)
-        http->port = ports[0].port;
+        http->port = (uint16_t)ports[0].port;
     http->address.sin_family = AF_INET;
-    http->address.sin_port = htons((uint16_t)http->port);
-    CHECK(inet_pton(AF_INET, config->http_address, &http->address.sin_addr) == 1);
+    http->address.sin_port = htons(http->port);
+    http->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return http;
 }
 
-int http_port(const struct http *http)
+uint16_t http_port(const struct http *http)
 {
     return http->port;
 }

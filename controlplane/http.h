@@ -10,6 +10,7 @@
 #include "common/check.h"
 #include "common/dynbuf.h"
 #include "controlplane/access.h"
+#include "controlplane/peer_table.h"
 #include "controlplane/plane.h"
 
 #define HTTP_BODY_MAX      16384 /* bytes of a request body */
@@ -45,11 +46,12 @@ struct http_response {
 
 typedef void (*http_handler)(const struct http_request *request, struct http_response *response);
 
-/* Listens. NULL: error holds one line. */
-struct http *http_new(const struct control_config *config, struct plane *plane,
-                      struct access *access, char *error, size_t error_size);
+/* Listens on a free port of 127.0.0.1, for the front alone: whoever is not in peers is refused.
+ * NULL: error holds one line. */
+struct http *http_new(struct plane *plane, struct access *access, struct peer_table *peers,
+                      char *error, size_t error_size);
 /* The port it listens on. */
-int http_port(const struct http *http);
+uint16_t http_port(const struct http *http);
 /* Waits for the handlers that run (after plane_close they end soon). NULL is allowed. */
 void http_free(struct http *http);
 

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "controlplane/access.h"
 #include "controlplane/config.h"
+#include "controlplane/front.h"
 #include "controlplane/http.h"
 #include "controlplane/offline.h"
 #include "controlplane/plane.h"
@@ -43,6 +44,26 @@ static int fail(const char *message)
     return 1;
 }
 
+/* SIGHUP: the certificate's files are looked at. The signal that ends it all. */
+static int wait_for_end(const struct control_config *config, struct front *front,
+                        const sigset_t *signals)
+{
+    int received = 0;
+    bool is_v6 = strchr(config->http_address, ':') != NULL;
+    LOG_INFO("started", "version=%s http=%s%s%s:%d tls=%s socket=%s", CLOUDGATE_VERSION,
+             is_v6 ? "[" : "", config->http_address, is_v6 ? "]" : "", front_port(front),
+             config->tls_cert_path[0] == '\0' ? "no" : "yes", config->api_socket);
+    for (;;) {
+        if (sigwait(signals, &received) != 0)
+            continue;
+        if (received != SIGHUP)
+            break;
+        front_reload(front);
+    }
+    LOG_INFO("stopping", "signal=%s", received == SIGTERM ? "SIGTERM" : "SIGINT");
+    return received;
+}
+
 static int serve(const struct control_config *config)
 {
     char error[512];
@@ -51,6 +72,7 @@ static int serve(const struct control_config *config)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     /* Blocked before any thread starts, so that all inherit it and only sigwait sees them. */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -59,24 +81,21 @@ static int serve(const struct control_config *config)
     struct plane *plane = plane_new(config, error, sizeof error);
     if (plane == NULL)
         return fail(error);
+    struct peer_table *peers = peer_table_new();
     struct access *access = access_new(config, plane_store(plane), error, sizeof error);
-    struct http *http =
-        access == NULL ? NULL : http_new(config, plane, access, error, sizeof error);
-    if (http == NULL) {
-        plane_close(plane);
-        access_free(access);
-        plane_free(plane);
-        return fail(error);
-    }
-    LOG_INFO("started", "version=%s http=%s:%d", CLOUDGATE_VERSION, config->http_address,
-             http_port(http));
-    while (sigwait(&signals, &received) != 0)
-        ;
-    LOG_INFO("stopping", "signal=%s", received == SIGTERM ? "SIGTERM" : "SIGINT");
+    struct http *http = access == NULL ? NULL : http_new(plane, access, peers, error, sizeof error);
+    struct front *front =
+        http == NULL ? NULL : front_new(config, http_port(http), peers, error, sizeof error);
+    if (front != NULL)
+        received = wait_for_end(config, front, &signals);
     plane_close(plane);
     http_free(http);
+    front_free(front); /* after http: it delivers the last answers */
     access_free(access);
+    peer_table_free(peers);
     plane_free(plane);
+    if (received == 0)
+        return fail(error);
     LOG_INFO("stopped", "");
     return 0;
 }

@@ -137,6 +137,7 @@ token=$(od -An -vtx1 -N32 /dev/urandom | tr -d ' \n')
 
 launch control env CONTROL_HTTP_ADDRESS=127.0.0.1 CONTROL_HTTP_PORT="$http_port" \
     CONTROL_SOCKET="$work/control.sock" CONTROL_DATABASE="$work/control.sqlite" CONTROL_ADMIN_TOKEN_FILE="$work/token" \
+    CONTROL_API_SOCKET="$work/api.sock" \
     "$bin/cloudgate-control"
 wait_until 10 "the control plane answers on 127.0.0.1:$http_port" answers_http "http://127.0.0.1:$http_port/health/liveness"
 
@@ -151,14 +152,13 @@ wait_until 60 "the load runs" load_runs
 
 dashboard=http://127.0.0.1:$http_port
 ctl=build/release/bin/cloudgatectl
-[[ $http_port == 14003 ]] || ctl+=" --url $dashboard"
 cat <<EOF
 
 Cloud-Gate is running: 20 reads and 20 writes a second go through it.
 
   Dashboard          $dashboard/        (its token: $token)
-  The commands below want the token too:
-                     export CLOUDGATE_TOKEN=$token
+  The commands below want it too:
+                     export CLOUDGATE_URL=$dashboard CLOUDGATE_TOKEN=$token
   A CQL shell        build/venv/bin/cqlsh 127.0.0.1 $query_port        (through the proxy: writes reach both clusters)
     the clusters     build/venv/bin/cqlsh $origin $cql_port        build/venv/bin/cqlsh $target $cql_port
   Move the reads     $ctl routing set forward_reads_to_target=true

@@ -129,7 +129,7 @@ def programs(clusters, tmp_path_factory):
     link = {"CONTROL_SOCKET": str(directory / "control.sock")}
     control = Program("cloudgate-control", {**link, "CONTROL_HTTP_ADDRESS": PROXY, "CONTROL_HTTP_PORT": str(CONTROL_PORT),
                                             "CONTROL_DATABASE": str(directory / "control.sqlite"),
-                                            "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN}, directory)
+                                            "CONTROL_API_SOCKET": "", "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN}, directory)
     proxy = Program("cloudgate-proxy", {
         **link, "STATE_DIRECTORY": str(directory / "state"),
         "ORIGIN_CASSANDRA_CONTACT_POINTS": ORIGIN, "ORIGIN_CASSANDRA_USERNAME": "cassandra", "ORIGIN_CASSANDRA_PASSWORD": "cassandra",

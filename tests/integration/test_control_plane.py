@@ -39,6 +39,7 @@ class Control:
             "CONTROL_HTTP_PORT": "0",
             "CONTROL_SOCKET": self.socket_path,
             "CONTROL_DATABASE": str(self.folder / "control.db"),
+            "CONTROL_API_SOCKET": str(self.folder / "api.sock"),
             "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN,
             **settings,
         }
@@ -558,6 +559,9 @@ def test_two_cannot_share_a_store_or_a_socket(control, tmp_path):
     for settings, word in (
         ({"CONTROL_SOCKET": str(other / "s")}, "control.db"),
         ({"CONTROL_DATABASE": str(other / "db")}, "listening"),
+        ({"CONTROL_DATABASE": str(other / "db"), "CONTROL_SOCKET": str(other / "s")}, "CONTROL_API_SOCKET"),
+        ({"CONTROL_DATABASE": str(other / "db"), "CONTROL_SOCKET": str(other / "s"), "CONTROL_API_SOCKET": str(other / "a"),
+          "CONTROL_HTTP_PORT": str(control.port)}, "CONTROL_HTTP_PORT"),
     ):
         result = subprocess.run([BIN / "cloudgate-control"], env={**control.environment(), **settings}, capture_output=True,
                                 text=True, timeout=30)  # fmt: skip
@@ -567,7 +571,7 @@ def test_two_cannot_share_a_store_or_a_socket(control, tmp_path):
 
 
 @pytest.mark.parametrize("name, value, allowed", [
-    ("CONTROL_HTTP_PORT", "70000", "65535"), ("CONTROL_HTTP_PORT", "x", "65535"), ("CONTROL_HTTP_ADDRESS", "::1", "IPv4"),
+    ("CONTROL_HTTP_PORT", "70000", "65535"), ("CONTROL_HTTP_PORT", "x", "65535"), ("CONTROL_HTTP_ADDRESS", "localhost", "IPv4"),
     ("CONTROL_HTTP_ADDRESS", "", ""), ("CONTROL_SOCKET", "", ""), ("CONTROL_DATABASE", "", ""),
     ("CONTROL_SOCKET", "/" + "x" * 108, "107"), ("LOG_LEVEL", "LOUD", "DEBUG"),
 ])  # fmt: skip

@@ -341,6 +341,7 @@ class Control(Program):
             "CONTROL_HTTP_PORT": str(self.http_port),
             "CONTROL_SOCKET": str(self.socket_path),
             "CONTROL_DATABASE": str(lab.directory / f"{name}.sqlite"),
+            "CONTROL_API_SOCKET": str(lab.directory / f"{name}-api.sock"),
             "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN,
             **settings,
         }
