@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "controlplane/store.h"
@@ -27,6 +28,7 @@ int offline_restore(const struct control_config *config, const char *from)
     struct store_restored restored;
     char actor[40], error[700];
     snprintf(actor, sizeof actor, "uid %u", (unsigned)getuid());
+    umask(0077); /* until the result gets its owner and mode */
     if (!store_restore(config->database, from, actor, &restored, error, sizeof error)) {
         fprintf(stderr, "cloudgate-control: not restored: %s\n", error);
         return 1;

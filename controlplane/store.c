@@ -7,9 +7,11 @@
 #include "controlplane/store.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "controlplane/store_internal.h"
@@ -18,20 +20,47 @@
  * -------------------------------------------------------------------------------------------
  */
 
+/* errno of the last call on the database file or its WAL that failed, as far as SQLite kept it:
+ * what fails at a commit does not reach sqlite3_system_errno. */
+static int last_errno(sqlite3 *db)
+{
+    int number = sqlite3_system_errno(db);
+    sqlite3_file *wal = NULL;
+    if (number == 0 &&
+        sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK &&
+        wal != NULL && wal->pMethods != NULL)
+        (void)wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &number);
+    if (number == 0)
+        (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &number);
+    return number;
+}
+
+static bool is_directory_writable(const char *path)
+{
+    char copy[4200];
+    snprintf(copy, sizeof copy, "%s", path);
+    return access(dirname(copy), W_OK | X_OK) == 0 || errno == ENOENT;
+}
+
+static const char unwritable[] =
+    "the file or its directory cannot be written; see to its owner, mode and mount";
+
 /* What an operator can do about it; NULL: SQLite's own words must do. */
-static const char *explanation(sqlite3 *db)
+static const char *explanation(const char *path, sqlite3 *db)
 {
     int code = sqlite3_errcode(db) & 0xff;
-    int system_error = code == SQLITE_IOERR || code == SQLITE_CANTOPEN || code == SQLITE_FULL
-                           ? sqlite3_system_errno(db)
-                           : 0;
+    int system_error =
+        code == SQLITE_IOERR || code == SQLITE_CANTOPEN || code == SQLITE_FULL ? last_errno(db) : 0;
     if (code == SQLITE_FULL || system_error == ENOSPC || system_error == EDQUOT ||
         system_error == EFBIG)
         return "the disk is full; make room and try again";
+    if ((code == SQLITE_CANTOPEN || code == SQLITE_IOERR) &&
+        (!is_directory_writable(path) || sqlite3_db_readonly(db, "main") == 1))
+        return unwritable;
     switch (code) {
     case SQLITE_READONLY:
     case SQLITE_PERM:
-        return "the file or its directory cannot be written; see to its owner, mode and mount";
+        return unwritable;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return "it is in use by another process (another cloudgate-control?); stop that first";
@@ -47,7 +76,7 @@ static const char *explanation(sqlite3 *db)
 
 bool store_explain(const char *path, sqlite3 *db, const char *doing, char *error, size_t error_size)
 {
-    const char *what = db == NULL ? "out of memory" : explanation(db);
+    const char *what = db == NULL ? "out of memory" : explanation(path, db);
     if (db == NULL || what == NULL)
         snprintf(error, error_size, "%s: cannot %s: %s", path, doing,
                  db == NULL ? what : sqlite3_errmsg(db));
@@ -214,6 +243,8 @@ struct store *store_open(const char *path, char *error, size_t error_size)
     good = good && store_migrate(store, error, error_size) &&
            store_check_integrity(path, store->db, error, error_size);
     good = good && store_audit_open(store, error, error_size);
+    if (good)
+        store_backup_sweep(path);
     if (!good) {
         store_close(store);
         return NULL;

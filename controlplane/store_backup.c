@@ -82,6 +82,15 @@ bool store_copy(sqlite3 *db, pthread_mutex_t *mutex, const char *to, char *error
     return good;
 }
 
+void store_backup_sweep(const char *path)
+{
+    char name[4200];
+    snprintf(name, sizeof name, "%s.backup", path);
+    remove_database(name);
+    snprintf(name, sizeof name, "%s.backup.tmp", path);
+    remove_database(name);
+}
+
 /* --- backup
  * ----------------------------------------------------------------------------------------------------------
  */
@@ -195,6 +204,23 @@ static bool settle_former(const char *path, char *error, size_t error_size)
     return is_free;
 }
 
+/* Whoever runs the restore, the control plane must be able to open the result: it belongs to whom
+ * the former file belonged to, or its directory. */
+static bool give_to_owner(const char *path, const char *prepared, char *error, size_t error_size)
+{
+    char directory[4200];
+    struct stat former;
+    mode_t mode = S_IRUSR | S_IWUSR | S_IRGRP;
+    snprintf(directory, sizeof directory, "%s", path);
+    if (stat(path, &former) == 0)
+        mode = former.st_mode & (S_IRWXU | S_IRWXG | S_IRWXO);
+    else if (stat(dirname(directory), &former) != 0)
+        return explain_errno(path, "see whose it is", error, error_size);
+    if (geteuid() == 0 && chown(prepared, former.st_uid, former.st_gid) != 0)
+        return explain_errno(prepared, "give it to its owner", error, error_size);
+    return chmod(prepared, mode) == 0 || explain_errno(prepared, "set its mode", error, error_size);
+}
+
 /* The former file stays under another name; path is one of the two files at every moment. */
 static bool exchange(const char *path, const char *prepared, struct store_restored *restored,
                      char *error, size_t error_size)
@@ -248,6 +274,7 @@ bool store_restore(const char *path, const char *from, const char *actor,
     bool good = settle_former(path, error, error_size) &&
                 prepare_file(prepared, from, actor, restored, error, error_size) &&
                 lock_former(path, &fd, error, error_size) &&
+                give_to_owner(path, prepared, error, error_size) &&
                 exchange(path, prepared, restored, error, error_size);
     if (!good)
         remove_database(prepared);

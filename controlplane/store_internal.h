@@ -102,3 +102,5 @@ MUST_CHECK bool store_migrate(struct store *store, char *error, size_t error_siz
  * true; a file that is not whole is removed. mutex: released between steps, or NULL. */
 MUST_CHECK bool store_copy(sqlite3 *db, pthread_mutex_t *mutex, const char *to, char *error,
                            size_t error_size);
+/* Removes what a backup left that was killed with its process. */
+void store_backup_sweep(const char *path);

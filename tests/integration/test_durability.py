@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import sqlite3
 import subprocess
 import threading
@@ -361,16 +362,17 @@ def lab_files(control):
 class CrampedControl(Control):
     """A control plane whose database lies on a small disk of its own, in a mount namespace nobody else sees."""
 
-    def __init__(self, lab, address, options="size=512k"):
+    script = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2"'
+    first = ""  # a database to begin with
+
+    def __init__(self, lab, address):
         super().__init__(lab, "control", address, {})
         self.place = lab.directory / "disk"
         self.place.mkdir()
-        self.options = options
         self.settings["CONTROL_DATABASE"] = str(self.place / "control.sqlite")
 
     def command(self):
-        script = 'mount -t tmpfs -o "$1" tmpfs "$2" && exec "$3"'
-        return [*NAMESPACE, "sh", "-c", script, "sh", self.options, str(self.place), str(BIN / "cloudgate-control")]
+        return [*NAMESPACE, "sh", "-c", self.script, "sh", str(self.place), str(BIN / "cloudgate-control"), self.first]
 
     def inside(self, name):
         """A file of that disk, seen from here."""
@@ -417,6 +419,27 @@ def test_a_full_disk_refuses_changes_and_serves_on(lab, tmp_path):
     take_backup(control, tmp_path / "backup.db")
 
 
+def test_a_file_that_may_not_grow_is_a_full_disk(lab):
+    """The same without mounts: the kernel lets no file of the process grow beyond a limit, until it is lifted."""
+    control = lab.control()
+    command = control.command
+    control.command = lambda: ["sh", "-c", 'trap "" XFSZ; exec "$0"', *command()]
+    control.start()
+    fill(control, 3)
+    before, wal = control.routing(), pathlib.Path(database_of(control) + "-wal")
+    resource.prlimit(control.pid, resource.RLIMIT_FSIZE, (wal.stat().st_size, resource.RLIM_INFINITY))
+    for _ in range(3):
+        status, problem = control.patch(**{READS: not before[READS]})
+        assert status == 503 and "the disk is full" in problem["detail"]
+        assert control.routing() == before
+    resource.prlimit(control.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    status, state = control.patch(**{READS: not before[READS]})
+    assert status == 200 and state["revision"] == before["revision"] + 1
+    control.kill()
+    control.start()
+    assert control.routing() == state and control_get(control, "/api/v1/audit/verify")["whole"]
+
+
 def http_status(control, path):
     return download(control, "GET", path)[0]
 
@@ -428,10 +451,15 @@ def start_and_fail(control):
 
 
 @needs_mounts
-def test_a_directory_that_cannot_be_written_stops_the_start(lab):
-    control = lab.add(CrampedControl, options="ro")
-    log = start_and_fail(control)
-    assert "control.sqlite: cannot open it" in log or "cannot be written" in log
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_directory_that_cannot_be_written_stops_the_start(lab, is_there):
+    control = lab.add(CrampedControl)
+    if is_there:
+        first = lab.control(name="first").start()
+        first.kill()
+        control.first = database_of(first)
+    control.script = 'mount -t tmpfs tmpfs "$1" && { [ -z "$3" ] || cp "$3" "$1/control.sqlite"; } && mount -o remount,ro "$1" && exec "$2"'
+    assert "control.sqlite: cannot open it: the file or its directory cannot be written" in start_and_fail(control)
 
 
 def test_a_directory_that_is_not_there_stops_the_start(lab):

@@ -114,6 +114,38 @@ static void test_backup_and_restore(void **state)
     assert_true(verdict.is_whole && verdict.entries == 4); /* creation, change, backup, change */
 }
 
+/* By root, most likely; the control plane is not root. */
+static void test_the_restored_store_belongs_to_whom_it_belonged(void **state)
+{
+    struct place *place = *state;
+    struct store_restored restored;
+    struct stat status;
+    char backup[160];
+    store_with_backup(place, backup);
+    assert_int_equal(chmod(place->path, 0600), 0);
+    uid_t owner = geteuid() == 0 ? 4711 : geteuid();
+    assert_int_equal(chown(place->path, owner, (gid_t)-1), 0);
+    restore(place, backup, &restored);
+    assert_int_equal(stat(place->path, &status), 0);
+    assert_true(status.st_uid == owner && (status.st_mode & 0777) == 0600);
+    unlink(place->path);
+    restore(place, backup, &restored);
+    assert_int_equal(stat(place->path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0640);
+}
+
+static void test_what_a_killed_backup_left_goes_at_the_next_start(void **state)
+{
+    struct place *place = *state;
+    char left[160], found[160];
+    path_of(place, "control.db.backup.tmp", left);
+    place_sql(left, "CREATE TABLE half (x)");
+    path_of(place, "control.db.backup", left);
+    place_sql(left, "CREATE TABLE whole (x)");
+    store_close(place_open(place));
+    assert_int_equal(files_like(place, ".backup", found), 0);
+}
+
 static void test_restore_where_nothing_was(void **state)
 {
     struct place *place = *state;
@@ -295,6 +327,8 @@ int main(void)
 #define ROW(test) cmocka_unit_test_setup_teardown(test, place_set_up, place_tear_down)
     const struct CMUnitTest tests[] = {
         ROW(test_backup_and_restore),
+        ROW(test_the_restored_store_belongs_to_whom_it_belonged),
+        ROW(test_what_a_killed_backup_left_goes_at_the_next_start),
         ROW(test_restore_where_nothing_was),
         ROW(test_restore_over_a_damaged_store),
         ROW(test_damage_inside_is_found_at_the_start),
