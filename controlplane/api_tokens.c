@@ -97,7 +97,7 @@ void api_post_tokens(const struct http_request *request, struct http_response *r
         case TOKENS_UNKNOWN:
         case TOKENS_EXPIRED:
         case TOKENS_FAILED:
-            http_problem(response, 500, error, NULL);
+            http_problem(response, 503, error, NULL);
             break;
         }
     }
@@ -122,7 +122,7 @@ void api_delete_token(const struct http_request *request, struct http_response *
     case TOKENS_NAME_TAKEN:
     case TOKENS_FULL:
     case TOKENS_FAILED:
-        http_problem(response, 500, error, NULL);
+        http_problem(response, 503, error, NULL);
         break;
     }
 }

@@ -111,8 +111,10 @@ static void end(struct relay *relay)
 void relay_begin(struct relay_host *host, int fd, const struct peer *peer, bool is_tls)
 {
     static const int one = 1;
-    struct relay *relay = calloc(1, sizeof *relay);
+    struct relay *relay = malloc(sizeof *relay);
     CHECK(relay != NULL);
+    memset(relay, 0,
+           offsetof(struct relay, up_data)); /* the buffers are only read as far as filled */
     relay->host = host;
     relay->peer = *peer;
     relay->client_fd = fd;

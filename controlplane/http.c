@@ -311,6 +311,13 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
     const char *expect = http_header(request, "Expect");
     char chunk[4096];
     int got;
+    if (request->caller->role == ROLE_NONE && (announced < 0 || expect != NULL)) {
+        http_problem(response, 411,
+                     "who has not logged in must send a body at once and with its Content-Length",
+                     NULL);
+        response->close = true;
+        return false;
+    }
     if (announced > HTTP_BODY_MAX) {
         http_problem(response, 413, "the body is longer than 16384 bytes", NULL);
         response->close = true;
@@ -395,7 +402,9 @@ static void dispatch(struct http_request *request, struct http_response *respons
     bool may = access_check(request->access, request->access_request, needed, &caller, &refusal);
     request->caller = &caller;
     if (may && route != NULL) {
+        response->close = caller.role == ROLE_NONE; /* a thread is kept for those we know */
         route->handler(request, response);
+        response->close |= caller.role == ROLE_NONE;
         return;
     }
     response->close = true; /* whatever body there may be is not read */

@@ -20,6 +20,8 @@ static bool is_own_origin(const struct guard_headers *headers)
            strcasecmp(headers->origin + length, headers->host) == 0;
 }
 
+/* Where the browser tells by itself (no page can forge Sec-Fetch-Site), that counts alone: a proxy
+ * before us may change the host and the scheme we see. Otherwise the Origin must be ours. */
 enum guard_verdict guard_browser(const struct guard_headers *headers, const char *expected_csrf)
 {
     if (!headers->is_unsafe)
@@ -28,9 +30,9 @@ enum guard_verdict guard_browser(const struct guard_headers *headers, const char
         bool is_direct = expected_csrf == NULL && strcmp(headers->fetch_site, "none") == 0;
         if (strcmp(headers->fetch_site, "same-origin") != 0 && !is_direct)
             return GUARD_FOREIGN;
-    }
-    if (headers->origin != NULL && !is_own_origin(headers))
+    } else if (headers->origin != NULL && !is_own_origin(headers)) {
         return GUARD_FOREIGN;
+    }
     if (expected_csrf == NULL)
         return GUARD_GOOD;
     if (headers->fetch_site == NULL && headers->origin == NULL)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import time
 
 import pytest
@@ -262,7 +263,7 @@ def test_a_change_by_cookie_needs_its_own_page_and_its_token(control):
     own = f"http://{control.address}:{control.http_port}"
     for how in ({"csrf": False}, {"csrf": "x" * 43}, {"csrf": other.csrf}, {"site": "cross-site"}, {"site": "same-site"}, {"site": "none"},
                 {"site": None}, {"site": None, "Origin": "http://evil.example"}, {"site": None, "Origin": "null"},
-                {"site": None, "Origin": own.replace("http:", "https:")}, {"Origin": "http://evil.example"}):  # fmt: skip
+                {"site": None, "Origin": own.replace("http:", "https:")}, {"site": "cross-site", "Origin": own}):  # fmt: skip
         status, _, body = browser.call("PATCH", ROUTING, change, **how)
         assert status == 403, how
     assert control.routing()["shadow_read_percent"] == 0
@@ -286,6 +287,10 @@ def test_log_in_answers(control):
     for body in (b"[]", b"{}", b'{"token":5}', b'{"token":"x","more":1}'):
         assert call("POST", url, body, JSON)[0] == 422, body
     assert call("POST", url, b" " * 16385, JSON)[0] == 413
+    for header in ("Expect: 100-continue\r\nContent-Length: 9", "Transfer-Encoding: chunked"):
+        with socket.create_connection((control.address, control.http_port), 10) as link:
+            link.sendall(f"POST /api/v1/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{header}\r\n\r\n".encode())
+            assert link.recv(4096).startswith(b"HTTP/1.1 411"), "who is nobody yet is not waited for"
     status, headers, body = log_in(control, "cgt_" + "w" * 43)
     assert status == 401 and "Set-Cookie" not in headers
 
@@ -318,7 +323,8 @@ def test_a_restart_ends_log_ins_but_not_tokens(control):
 
 def test_the_page_itself_needs_no_log_in(control):
     for path in ("/", "/app.js", "/style.css", "/health/liveness", "/health/readiness"):
-        assert call("GET", control.url(path))[0] == 200
+        status, headers, _ = call("GET", control.url(path))
+        assert status == 200 and headers["Connection"] == "close", "nobody keeps a thread"
 
 
 # --- those who guess ---------------------------------------------------------------------------------------------------------
