@@ -45,18 +45,23 @@ static void answer_change(const struct http_request *request, const struct plane
     char etag[ROUTING_ETAG_SIZE];
     struct json_writer writer;
     switch (change->verdict) {
-    case STORE_STALE:
+    case PLANE_STALE:
         http_problem(response, 412, "If-Match is stale: the state has changed since; read it again",
                      NULL);
         routing_etag(&change->state, etag);
         http_add_header(response, "ETag", etag);
         return;
-    case STORE_FAILED: /* a full or broken disk: nothing was changed, and it may work later */
+    case PLANE_REFUSED:
+        http_problem(response, change->plan.problem.status, change->plan.problem.detail,
+                     change->plan.problem.status == 422 ? change->plan.problem.pointer : NULL);
+        return;
+    case PLANE_FAILED: /* a full or broken disk: nothing was changed, and it may work later */
         http_problem(response, 503, change->error, NULL);
         http_add_header(response, "Retry-After", "5");
         return;
-    case STORE_CHANGED:
-    case STORE_UNCHANGED:
+    case PLANE_CHANGED:
+    case PLANE_UNCHANGED:
+    case PLANE_PLANNED:
         break;
     }
     if (change->is_everywhere) {
@@ -76,7 +81,8 @@ static void answer_change(const struct http_request *request, const struct plane
 
 void api_patch_routing(const struct http_request *request, struct http_response *response)
 {
-    struct routing_patch patch;
+    struct plane_wish wish = {.if_match = http_header(request, "If-Match"),
+                              .adopt = http_query_flag(request, "adopt")};
     struct routing_problem problem;
     struct dynbuf body;
     char agent[HTTP_AGENT_SIZE];
@@ -91,7 +97,8 @@ void api_patch_routing(const struct http_request *request, struct http_response 
     bool good = http_read_body(request, &body, response);
     if (good) {
         response->close = false;
-        good = routing_parse_patch(dynbuf_text(&body), body.length, &patch, &problem);
+        good = routing_parse_patch(dynbuf_text(&body), body.length, ROUTING_GROUP_ROUTING,
+                                   &wish.change.patch, &problem);
         if (!good)
             http_problem(response, problem.status, problem.detail,
                          problem.status == 422 ? problem.pointer : NULL);
@@ -101,8 +108,7 @@ void api_patch_routing(const struct http_request *request, struct http_response 
         return;
 
     struct plane_change change;
-    struct store_actor actor = http_actor(request, agent);
-    plane_change_routing(request->plane, &patch, http_header(request, "If-Match"),
-                         http_query_flag(request, "adopt"), &actor, &change);
+    wish.actor = http_actor(request, agent);
+    plane_change(request->plane, &wish, &change);
     answer_change(request, &change, response);
 }

@@ -287,6 +287,24 @@ bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms)
     return all;
 }
 
+bool fleet_lacks(struct fleet *fleet, uint32_t features, char *address, size_t address_size,
+                 uint32_t *missing)
+{
+    *missing = 0;
+    lock(fleet);
+    FOR_EACH(fleet, dataplane)
+    {
+        uint32_t lacking = features & ~ctl_features_announced(dataplane->hello.features);
+        if (dataplane->connection == 0 || lacking == 0)
+            continue;
+        snprintf(address, address_size, "%s", dataplane->hello.address);
+        *missing = lacking;
+        break;
+    }
+    unlock(fleet);
+    return *missing != 0;
+}
+
 void fleet_summary(struct fleet *fleet, const struct routing_state *state,
                    struct fleet_summary *summary)
 {
@@ -306,6 +324,7 @@ static void write_one(const struct dataplane *dataplane, const struct routing_st
     json_put_string(writer, "id", dataplane->hello.instance);
     json_put_string(writer, "address", dataplane->hello.address);
     json_put_string(writer, "version", dataplane->hello.version);
+    json_put_string(writer, "features", dataplane->hello.features);
     json_put_u64(writer, "pid", dataplane->hello.pid);
     json_put_bool(writer, "connected", dataplane->connection != 0);
     json_put_u64(writer, "connection", dataplane->connection);

@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "controlplane/routing.h"
 #include "proto/ctl_codec.h"
+#include "proto/ctl_features.h"
 
 #define FLEET_CONNECTED_MAX    256
 #define FLEET_DISCONNECTED_MAX 32 /* the longest gone are forgotten first */
@@ -43,6 +44,10 @@ void fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stat
  * at most timeout_ms. true: all of them acknowledged. */
 bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms);
 
+/* The first connected data plane that did not announce all of features. true: address (a label for
+ * people) and *missing are set. */
+bool fleet_lacks(struct fleet *fleet, uint32_t features, char *address, size_t address_size,
+                 uint32_t *missing);
 void fleet_summary(struct fleet *fleet, const struct routing_state *state,
                    struct fleet_summary *summary);
 /* All data planes as one array of objects; in_sync is measured against state. */

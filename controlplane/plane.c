@@ -45,16 +45,15 @@ static void on_unseeded(void *context, const struct ctl_hello *hello)
     char error[256] = "";
     char actor[160];
     char quoted[700];
-    struct routing_patch values = {0};
-#define ROUTING_FLAG(name, fallback, meaning)                                                      \
-    values.has_##name = true;                                                                      \
-    values.name = hello->name;
-#define ROUTING_PERCENT(name, fallback, meaning)                                                   \
-    values.has_##name = true;                                                                      \
-    values.name = hello->name > 100 ? 100 : (uint8_t)hello->name;
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-#undef ROUTING_PERCENT
+    struct routing_patch values = {
+        .has_forward_reads_to_target = true,
+        .forward_reads_to_target = hello->forward_reads_to_target,
+        .has_forward_system_queries_to_target = true,
+        .forward_system_queries_to_target = hello->forward_system_queries_to_target,
+        .has_shadow_read_percent = true,
+        .shadow_read_percent =
+            hello->shadow_read_percent > 100 ? 100 : (uint8_t)hello->shadow_read_percent,
+    };
     snprintf(actor, sizeof actor, "dataplane %s", hello->address);
     pthread_mutex_lock(&plane->change_mutex);
     enum store_verdict verdict =
@@ -116,34 +115,78 @@ void plane_free(struct plane *plane)
     free(plane);
 }
 
-void plane_change_routing(struct plane *plane, const struct routing_patch *patch,
-                          const char *if_match, bool adopt, const struct store_actor *actor,
-                          struct plane_change *result)
+/* What next asks of data planes beyond what before did: a connected one that cannot is a reason to
+ * refuse, since it would refuse the snapshot or, worse, agree to what it does not do. */
+static bool check_features(struct plane *plane, const struct routing_state *before,
+                           const struct routing_state *next, struct routing_problem *problem)
 {
-    char name[256], quoted[1100];
+    struct ctl_snapshot snapshots[2];
+    char address[128];
+    char detail[sizeof problem->detail];
+    uint32_t missing;
+    routing_snapshot(before, 0, false, &snapshots[0]);
+    routing_snapshot(next, 0, false, &snapshots[1]);
+    uint32_t needed = ctl_features_needed(&snapshots[1]) & ~ctl_features_needed(&snapshots[0]);
+    if (!fleet_lacks(plane->fleet, needed, address, sizeof address, &missing))
+        return true;
+    snprintf(detail, sizeof detail,
+             "the data plane %s cannot do this: it has no %s (%s); upgrade it, or stop it", address,
+             ctl_features_word(missing), ctl_features_meaning(missing));
+    return routing_fail(problem, 409, "", detail);
+}
+
+/* change_mutex is held: nobody else changes the state between the checks and the commit. */
+static enum plane_verdict change_now(struct plane *plane, const struct plane_wish *wish,
+                                     struct plane_change *result)
+{
+    struct change_facts facts = {0};
+    store_read(plane->store, &facts.present);
+    result->before = result->state = facts.present;
+    if (!routing_matches(&facts.present, wish->if_match))
+        return PLANE_STALE;
+    if (!change_plan(&facts, &wish->change, &result->plan) ||
+        !check_features(plane, &facts.present, &result->plan.next, &result->plan.problem))
+        return PLANE_REFUSED;
+    if (wish->is_dry_run)
+        return PLANE_PLANNED;
+    switch (store_change(plane->store, &result->plan.patch, NULL, wish->adopt, &wish->actor,
+                         &result->state, result->error, sizeof result->error)) {
+    case STORE_CHANGED:
+        result->nonce = publish(plane, &result->state, wish->adopt);
+        return PLANE_CHANGED;
+    case STORE_UNCHANGED:
+        result->nonce = publisher_nonce(plane->publisher);
+        return PLANE_UNCHANGED;
+    case STORE_STALE:
+    case STORE_FAILED:
+        break;
+    }
+    return PLANE_FAILED;
+}
+
+void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result)
+{
+    char name[256], quoted[700];
     *result = (struct plane_change){0};
     pthread_mutex_lock(&plane->change_mutex);
-    result->verdict = store_change(plane->store, patch, if_match, adopt, actor, &result->state,
-                                   result->error, sizeof result->error);
-    result->nonce = result->verdict == STORE_CHANGED ? publish(plane, &result->state, adopt)
-                                                     : publisher_nonce(plane->publisher);
+    result->verdict = change_now(plane, wish, result);
     pthread_mutex_unlock(&plane->change_mutex);
 
-    if (result->verdict == STORE_CHANGED) {
+    if (result->verdict == PLANE_CHANGED) {
         control_metrics_add(CONTROL_METRIC_ROUTING_CHANGES, 1);
         struct dynbuf state;
         dynbuf_init(&state, 4096);
         routing_describe(&result->state, &state);
         LOG_INFO("routing_changed", "%s adopt=%s actor=%s", dynbuf_text(&state),
-                 adopt ? "true" : "false",
-                 log_quote(name, sizeof name, actor->name, strlen(actor->name)));
+                 wish->adopt ? "true" : "false",
+                 log_quote(name, sizeof name, wish->actor.name, strlen(wish->actor.name)));
         dynbuf_fini(&state);
-    } else if (result->verdict == STORE_FAILED) {
+    } else if (result->verdict == PLANE_FAILED) {
         control_metrics_add(CONTROL_METRIC_ROUTING_CHANGES_FAILED, 1);
         LOG_ERROR("routing_change_failed", "reason=%s",
                   log_quote(quoted, sizeof quoted, result->error, strlen(result->error)));
     }
-    if (result->verdict == STORE_CHANGED || result->verdict == STORE_UNCHANGED)
+    if (result->verdict == PLANE_CHANGED || result->verdict == PLANE_UNCHANGED)
         result->is_everywhere = fleet_wait(plane->fleet, result->nonce, PLANE_ACK_TIMEOUT_MS);
 }
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "common/check.h"
+#include "controlplane/change.h"
 #include "controlplane/config.h"
 #include "controlplane/events.h"
 #include "controlplane/fleet.h"
@@ -16,12 +17,33 @@
 
 struct plane;
 
+/* What somebody wants. */
+struct plane_wish {
+    struct change_wish change;
+    const char *if_match; /* NULL: whatever the state is */
+    bool adopt;           /* data planes are to obey even if they come from another store or are
+                             ahead */
+    bool is_dry_run;      /* say what would be, change nothing */
+    struct store_actor actor;
+};
+
+enum plane_verdict {
+    PLANE_CHANGED,   /* stored and pushed */
+    PLANE_UNCHANGED, /* nothing to do */
+    PLANE_PLANNED,   /* a dry run: nothing was changed */
+    PLANE_STALE,     /* If-Match does not fit */
+    PLANE_REFUSED,   /* plan.problem says why */
+    PLANE_FAILED,    /* the store could not write; error says why */
+};
+
 struct plane_change {
-    enum store_verdict verdict;
+    enum plane_verdict verdict;
+    struct routing_state before;
     struct routing_state state; /* after the change (or as it is, when there was none) */
+    struct change_plan plan;    /* not when PLANE_STALE */
     uint64_t nonce;             /* of the snapshot that carries it */
     bool is_everywhere;         /* every connected data plane has it in force */
-    char error[512];            /* STORE_FAILED only */
+    char error[512];            /* PLANE_FAILED only */
 };
 
 /* Opens the store and starts the publisher. NULL: error holds one line. */
@@ -30,12 +52,9 @@ struct plane *plane_new(const struct control_config *config, char *error, size_t
 void plane_close(struct plane *plane);
 void plane_free(struct plane *plane); /* NULL is allowed */
 
-/* Stores patch (when if_match allows), pushes it, and waits for the data planes up to
- * PLANE_ACK_TIMEOUT_MS. adopt: they are to obey even if they come from another store or are ahead.
- */
-void plane_change_routing(struct plane *plane, const struct routing_patch *patch,
-                          const char *if_match, bool adopt, const struct store_actor *actor,
-                          struct plane_change *result);
+/* The one way an operator changes the state: checks the wish against state and fleet, stores it,
+ * pushes it, and waits for the data planes up to PLANE_ACK_TIMEOUT_MS. */
+void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result);
 
 struct store *plane_store(struct plane *plane);
 struct fleet *plane_fleet(struct plane *plane);

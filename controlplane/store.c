@@ -112,69 +112,83 @@ void store_copy_column(char *out, size_t size, sqlite3_stmt *statement, int colu
  * ------------------------------------------------------------------------------------
  */
 
+/* The value of a member as a column has it; NULL stands for "as configured". */
+static uint32_t read_column(sqlite3_stmt *statement, int column,
+                            const struct routing_member *member)
+{
+    if (sqlite3_column_type(statement, column) == SQLITE_NULL)
+        return 0;
+    if (member->kind == ROUTING_KIND_LEVEL)
+        return routing_level_parse((const char *)sqlite3_column_text(statement, column));
+    uint32_t value = (uint32_t)sqlite3_column_int64(statement, column);
+    if (member->kind == ROUTING_KIND_SWITCH)
+        return value != 0 ? ROUTING_ON : ROUTING_OFF;
+    return value;
+}
+
+static bool bind_column(sqlite3_stmt *statement, int column, const struct routing_member *member,
+                        uint32_t value)
+{
+    if (member->group == ROUTING_GROUP_SETTINGS && value == 0)
+        return sqlite3_bind_null(statement, column) == SQLITE_OK;
+    if (member->kind == ROUTING_KIND_LEVEL)
+        return sqlite3_bind_text(statement, column, routing_level_name(value), -1, SQLITE_STATIC) ==
+               SQLITE_OK;
+    if (member->kind == ROUTING_KIND_SWITCH)
+        value = value == ROUTING_ON;
+    return sqlite3_bind_int64(statement, column, value) == SQLITE_OK;
+}
+
 bool store_load_state(sqlite3 *db, struct routing_state *state, bool *has_defaults)
 {
     sqlite3_stmt *statement = NULL;
     char source[16];
     bool found = false;
-    if (sqlite3_prepare_v2(db,
-                           "SELECT store_id, revision, source"
-#define ROUTING_FLAG(member, fallback, meaning)    ", " #member
-#define ROUTING_PERCENT(member, fallback, meaning) ", " #member
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-#undef ROUTING_PERCENT
-                           " FROM routing WHERE id = 1",
-                           -1, &statement, NULL) == SQLITE_OK &&
+    struct dynbuf sql;
+    dynbuf_init(&sql, 4096);
+    dynbuf_append_text(&sql, "SELECT store_id, revision, source");
+    for (size_t i = 0; i < routing_member_count; i++)
+        dynbuf_printf(&sql, ", %s", routing_members[i].name);
+    dynbuf_append_text(&sql, " FROM routing WHERE id = 1");
+    if (sqlite3_prepare_v2(db, dynbuf_text(&sql), -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW) {
-        int column = 3;
         found = true;
         store_copy_column(state->store_id, sizeof state->store_id, statement, 0);
         state->revision = (uint64_t)sqlite3_column_int64(statement, 1);
         store_copy_column(source, sizeof source, statement, 2);
         *has_defaults = strcmp(source, "defaults") == 0;
-#define ROUTING_FLAG(member, fallback, meaning)                                                    \
-    state->member = sqlite3_column_int(statement, column++) != 0;
-#define ROUTING_PERCENT(member, fallback, meaning)                                                 \
-    state->member = (uint8_t)sqlite3_column_int(statement, column++);
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-#undef ROUTING_PERCENT
+        for (size_t i = 0; i < routing_member_count; i++)
+            routing_set(state, &routing_members[i],
+                        read_column(statement, 3 + (int)i, &routing_members[i]));
     }
     sqlite3_finalize(statement);
+    dynbuf_fini(&sql);
     return found;
 }
 
 bool store_save_state(struct store *store, const struct routing_state *state, const char *source)
 {
     sqlite3_stmt *statement = NULL;
-    int column = 4;
-    bool good = sqlite3_prepare_v2(store->db,
-                                   "REPLACE INTO routing (id, store_id, revision, source"
-#define ROUTING_FLAG(member, fallback, meaning)    ", " #member
-#define ROUTING_PERCENT(member, fallback, meaning) ", " #member
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-#undef ROUTING_PERCENT
-                                   ") VALUES (1, ?1, ?2, ?3"
-#define ROUTING_FLAG(member, fallback, meaning)    ", ?"
-#define ROUTING_PERCENT(member, fallback, meaning) ", ?"
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-#undef ROUTING_PERCENT
-                                   ")",
-                                   -1, &statement, NULL) == SQLITE_OK &&
-                sqlite3_bind_text(statement, 1, state->store_id, -1, SQLITE_STATIC) == SQLITE_OK &&
-                sqlite3_bind_int64(statement, 2, (sqlite3_int64)state->revision) == SQLITE_OK &&
-                sqlite3_bind_text(statement, 3, source, -1, SQLITE_STATIC) == SQLITE_OK;
-#define ROUTING_FLAG(member, fallback, meaning)                                                    \
-    good = good && sqlite3_bind_int(statement, column++, state->member) == SQLITE_OK;
-#define ROUTING_PERCENT(member, fallback, meaning) ROUTING_FLAG(member, fallback, meaning)
-#include "controlplane/routing.def"
-#undef ROUTING_FLAG
-#undef ROUTING_PERCENT
+    struct dynbuf sql;
+    dynbuf_init(&sql, 4096);
+    dynbuf_append_text(&sql, "REPLACE INTO routing (id, store_id, revision, source");
+    for (size_t i = 0; i < routing_member_count; i++)
+        dynbuf_printf(&sql, ", %s", routing_members[i].name);
+    dynbuf_append_text(&sql, ") VALUES (1, ?1, ?2, ?3");
+    for (size_t i = 0; i < routing_member_count; i++)
+        dynbuf_append_text(&sql, ", ?");
+    dynbuf_append_text(&sql, ")");
+    bool good =
+        sqlite3_prepare_v2(store->db, dynbuf_text(&sql), -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_bind_text(statement, 1, state->store_id, -1, SQLITE_STATIC) == SQLITE_OK &&
+        sqlite3_bind_int64(statement, 2, (sqlite3_int64)state->revision) == SQLITE_OK &&
+        sqlite3_bind_text(statement, 3, source, -1, SQLITE_STATIC) == SQLITE_OK;
+    for (size_t i = 0; i < routing_member_count; i++)
+        good = good && bind_column(statement, 4 + (int)i, &routing_members[i],
+                                   routing_get(state, &routing_members[i]));
     good = good && sqlite3_step(statement) == SQLITE_DONE;
     sqlite3_finalize(statement);
+    dynbuf_fini(&sql);
     return good;
 }
 

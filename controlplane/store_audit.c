@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "controlplane/phase.h"
 #include "controlplane/store_internal.h"
 
 #define PAGE_ROWS  200
@@ -208,7 +209,7 @@ static void write_state_text(const struct routing_state *state, struct dynbuf *t
 {
     struct json_writer writer;
     json_writer_init(&writer, text);
-    routing_write_object(state, &writer);
+    routing_write_all(state, &writer);
 }
 
 bool store_audit_routing(struct store *store, const char *action, const struct store_actor *actor,
@@ -225,6 +226,8 @@ bool store_audit_routing(struct store *store, const char *action, const struct s
         .action = action,
         .actor = actor,
         .revision = after->revision,
+        .phase_before = before == NULL ? NULL : phase_name(phase_of(before)),
+        .phase_after = phase_name(phase_of(after)),
         .before = before == NULL ? NULL : dynbuf_text(&before_text),
         .after = dynbuf_text(&after_text),
     };
@@ -280,8 +283,16 @@ bool store_audit_convert(struct store *store)
     store->next = (struct store_audit_head){0};
     if (store_number(store->db, "SELECT count(*) FROM routing", -1) == 0)
         return true; /* a new store: no row yet */
-    if (!store_load_state(store->db, &store->state, &store->has_defaults))
+    /* Its id alone: the other columns are those of an older schema. */
+    if (sqlite3_prepare_v2(store->db, "SELECT store_id FROM routing", -1, &row, NULL) !=
+            SQLITE_OK ||
+        sqlite3_step(row) != SQLITE_ROW) {
+        sqlite3_finalize(row);
         return false;
+    }
+    store_copy_column(store->state.store_id, sizeof store->state.store_id, row, 0);
+    sqlite3_finalize(row);
+    row = NULL;
     if (sqlite3_prepare_v2(store->db,
                            "SELECT time_ms, actor, user_agent, action, revision, before, after"
                            " FROM audit_unchained ORDER BY id",

@@ -20,6 +20,7 @@
 #include "common/link.h"
 #include "common/log.h"
 #include "dataplane/config.h"
+#include "dataplane/snapshot_message.h"
 #include "proto/ctl_codec.h"
 
 #define RETRY_MIN_MS   50
@@ -63,30 +64,6 @@ static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wan
  * -------------------------------------------------------------------------------------------------
  */
 
-static void to_message(const struct snapshot *snapshot, struct ctl_snapshot *message)
-{
-    *message = (struct ctl_snapshot){
-        .revision = snapshot->revision,
-        .forward_reads_to_target = snapshot->forward_reads_to_target,
-        .forward_system_queries_to_target = snapshot->forward_system_queries_to_target,
-        .shadow_read_percent = snapshot->shadow_read_percent,
-    };
-    memcpy(message->store_id, snapshot->store_id, sizeof message->store_id);
-    memcpy(message->digest, snapshot->digest, sizeof message->digest);
-}
-
-static void from_message(const struct ctl_snapshot *message, struct snapshot *snapshot)
-{
-    *snapshot = (struct snapshot){
-        .revision = message->revision,
-        .forward_reads_to_target = message->forward_reads_to_target,
-        .forward_system_queries_to_target = message->forward_system_queries_to_target,
-        .shadow_read_percent = (uint8_t)message->shadow_read_percent,
-    };
-    memcpy(snapshot->store_id, message->store_id, sizeof snapshot->store_id);
-    memcpy(snapshot->digest, message->digest, sizeof snapshot->digest);
-}
-
 static bool digest_is_right(const struct ctl_snapshot *message)
 {
     char digest[CTL_DIGEST_HEX + 1];
@@ -125,7 +102,7 @@ static bool save_last_good(const struct config *config, const struct snapshot *s
         return true;
     struct ctl_message message = {.type = CTL_SNAPSHOT};
     struct dynbuf text;
-    to_message(snapshot, &message.snapshot);
+    snapshot_to_message(snapshot, &message.snapshot);
     dynbuf_init(&text, LAST_GOOD_MAX);
     bool good = ctl_encode(&message, &text) && dynbuf_append_text(&text, "\n");
     const char *step = "encode";
@@ -198,11 +175,8 @@ static bool read_last_good(const struct config *config, struct ctl_message *mess
         snprintf(why, why_size, "the digest does not fit the content");
         return false;
     }
-    if (message->snapshot.shadow_read_percent > 100) {
-        snprintf(why, why_size, "shadow_read_percent is over 100");
-        return false;
-    }
-    return true;
+    const char *member;
+    return snapshot_refuse_message(&message->snapshot, &member, why, why_size) == NULL;
 }
 
 bool agent_load_last_good(const struct config *config, struct snapshot *value)
@@ -213,7 +187,7 @@ bool agent_load_last_good(const struct config *config, struct snapshot *value)
     if (config->state_directory == NULL || config->state_directory[0] == '\0')
         return false;
     if (read_last_good(config, &message, why, sizeof why)) {
-        from_message(&message.snapshot, value);
+        snapshot_from_message(&message.snapshot, value);
         return true;
     }
     if (why[0] != '\0')
@@ -250,7 +224,7 @@ static void send_hello(struct agent *agent)
     snprintf(hello->instance, sizeof hello->instance, "%s", agent->instance);
     snprintf(hello->address, sizeof hello->address, "%s", agent->address);
     snprintf(hello->version, sizeof hello->version, "%s", CLOUDGATE_VERSION);
-    snprintf(hello->features, sizeof hello->features, "routing");
+    snprintf(hello->features, sizeof hello->features, "%s", SNAPSHOT_FEATURES);
     snprintf(hello->applied_store_id, sizeof hello->applied_store_id, "%s", current->store_id);
     snprintf(hello->applied_digest, sizeof hello->applied_digest, "%s", current->digest);
     send_message(agent, &message);
@@ -324,12 +298,9 @@ static const char *refusal(const struct snapshot *current, const struct ctl_snap
         snprintf(detail, detail_size, "the digest does not fit the content");
         return "digest_mismatch";
     }
-    *member = "shadow_read_percent";
-    if (wanted->shadow_read_percent > 100) {
-        snprintf(detail, detail_size, "%llu is not a percentage",
-                 (unsigned long long)wanted->shadow_read_percent);
-        return "out_of_range";
-    }
+    const char *reason = snapshot_refuse_message(wanted, member, detail, detail_size);
+    if (reason != NULL)
+        return reason;
     if (current->store_id[0] == '\0' || wanted->adopt)
         return NULL;
     *member = "store_id";
@@ -369,7 +340,7 @@ static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wan
         return;
     }
     struct snapshot value;
-    from_message(wanted, &value);
+    snapshot_from_message(wanted, &value);
     agent->applying = snapshot_new(&value);
     agent->applying_nonce = wanted->nonce;
     agent->applying_has_link = true;

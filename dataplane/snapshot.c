@@ -24,13 +24,34 @@ void snapshot_put(struct snapshot *snapshot)
         free(snapshot);
 }
 
+static void describe_switch(struct dynbuf *out, const char *name, enum snapshot_switch value)
+{
+    if (value != SNAPSHOT_AS_CONFIGURED)
+        dynbuf_printf(out, " %s=%s", name, value == SNAPSHOT_ON ? "true" : "false");
+}
+
 void snapshot_describe(const struct snapshot *snapshot, struct dynbuf *out)
 {
+    static const char *const levels[] = {[LOG_LEVEL_DEBUG] = "DEBUG",
+                                         [LOG_LEVEL_INFO] = "INFO",
+                                         [LOG_LEVEL_WARN] = "WARN",
+                                         [LOG_LEVEL_ERROR] = "ERROR"};
     dynbuf_printf(out,
                   "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s "
-                  "shadow_read_percent=%u",
+                  "shadow_read_percent=%u canary_read_percent=%u write_to_origin=%s "
+                  "write_to_target=%s",
                   (unsigned long long)snapshot->revision,
                   snapshot->forward_reads_to_target ? "true" : "false",
                   snapshot->forward_system_queries_to_target ? "true" : "false",
-                  snapshot->shadow_read_percent);
+                  snapshot->shadow_read_percent, snapshot->canary_read_percent,
+                  snapshot->skip_writes[CLUSTER_ORIGIN] ? "false" : "true",
+                  snapshot->skip_writes[CLUSTER_TARGET] ? "false" : "true");
+    if (snapshot->request_timeout_ms > 0)
+        dynbuf_printf(out, " request_timeout_ms=%u", snapshot->request_timeout_ms);
+    if (snapshot->max_clients > 0)
+        dynbuf_printf(out, " max_clients=%u", snapshot->max_clients);
+    describe_switch(out, "replace_cql_functions", snapshot->replace_cql_functions);
+    describe_switch(out, "stamp_timestamps", snapshot->stamp_timestamps);
+    if (snapshot->has_log_level)
+        dynbuf_printf(out, " log_level=%s", levels[snapshot->log_level]);
 }

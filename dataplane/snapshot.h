@@ -9,10 +9,14 @@
 
 #include "common/check.h"
 #include "common/dynbuf.h"
+#include "common/log.h"
 #include "dataplane/cluster_id.h"
 
 #define STORE_ID_MAX 63
 #define DIGEST_MAX   64 /* lower-case hex SHA-256 */
+
+/* A switch the routing state may set in place of the configuration. */
+enum snapshot_switch { SNAPSHOT_AS_CONFIGURED, SNAPSHOT_OFF, SNAPSHOT_ON };
 
 struct snapshot {
     _Atomic uint32_t references;
@@ -23,6 +27,15 @@ struct snapshot {
     bool forward_reads_to_target;
     bool forward_system_queries_to_target;
     uint8_t shadow_read_percent; /* 0 … 100: how many of a hundred reads also go to the secondary */
+    uint8_t
+        canary_read_percent; /* 0 … 100: reads the target answers although the origin is primary */
+    bool skip_writes[CLUSTER_COUNT]; /* never both */
+    /* Live settings; 0, SNAPSHOT_AS_CONFIGURED and !has_log_level: as configured. */
+    uint32_t request_timeout_ms;
+    uint32_t max_clients;
+    enum snapshot_switch replace_cql_functions, stamp_timestamps;
+    bool has_log_level;
+    enum log_level log_level;
 };
 
 /* A copy of value with one reference, owned by the caller. Never NULL (out of memory at this size

@@ -13,6 +13,9 @@
 #define CTL_PING_INTERVAL_MS 2000
 #define CTL_PEER_TIMEOUT_MS  8000 /* a peer that sent nothing for this long is dead */
 #define CTL_DIGEST_HEX       64
+/* The largest values of a snapshot's live settings. */
+#define CTL_REQUEST_TIMEOUT_MAX_MS 3600000
+#define CTL_CLIENTS_MAX            1000000
 
 /* struct ctl_hello, ctl_snapshot, ctl_ack, … one a message. */
 #define CTL_BEGIN(symbol, lower, meaning)      struct ctl_##lower {

@@ -170,13 +170,14 @@ static enum exit_code show_status(const struct options *options)
 static bool is_same(const struct json_value *left, const struct json_value *right)
 {
     bool left_flag = false, right_flag = false;
-    uint64_t left_number = 0, right_number = 0;
-    if (right == NULL)
+    if (right == NULL || json_type(left) != json_type(right))
         return false;
     if (json_bool(left, &left_flag))
         return json_bool(right, &right_flag) && left_flag == right_flag;
-    return json_u64(left, &left_number) && json_u64(right, &right_number) &&
-           left_number == right_number;
+    const char *left_text = json_text(left, NULL), *right_text = json_text(right, NULL);
+    if (left_text == NULL || right_text == NULL)
+        return left_text == right_text; /* both null */
+    return strcmp(left_text, right_text) == 0;
 }
 
 static void print_audit(const struct json_value *root)
@@ -199,12 +200,13 @@ static void print_audit(const struct json_value *root)
         for (const struct json_value *value = json_first(after); value != NULL;
              value = json_next(value)) {
             const char *name = json_name(value, NULL);
-            if (strcmp(name, "revision") == 0 || is_same(value, json_member(before, name)))
+            if (strcmp(name, "revision") == 0 || is_same(value, json_member(before, name)) ||
+                (json_type(before) != JSON_OBJECT && json_type(value) == JSON_NULL))
                 continue;
             printf("  ");
             ctl_put_text(name, strlen(name));
             putchar('=');
-            ctl_put_member(after, name, "?");
+            ctl_put_member(after, name, "null");
         }
         putchar('\n');
     }

@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from support.control_plane import Control, DataPlane
 from support.programs import BIN, Lab
 from support.waiting import wait_until
 
@@ -79,3 +80,26 @@ def controlled(lab, named_pair):
     proxy.wait_metric("zdm_control_connected", 1)
     wait_until(lambda: [plane for plane in control.dataplanes() if plane["connected"]], "the control plane sees the proxy")
     return control, proxy, state
+
+
+@pytest.fixture
+def control(tmp_path):
+    """A control plane without clusters or proxies."""
+    control = Control(tmp_path).start()
+    yield control
+    if control.process.poll() is None:
+        assert control.stop() == 0, control.log()
+
+
+@pytest.fixture
+def dataplane(control):
+    """Connects data planes played by the test."""
+    planes = []
+
+    def connect(**options):
+        planes.append(DataPlane(control, **options))
+        return planes[-1]
+
+    yield connect
+    for plane in planes:
+        plane.close()

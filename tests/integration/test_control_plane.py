@@ -2,224 +2,34 @@
 Self-contained: needs no CQL server."""
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
-import pathlib
 import re
-import signal
 import socket
 import struct
 import subprocess
 import threading
 import time
-import uuid
 
 import pytest
 
+from support.control_plane import BIN, JSON, READS, ROOT, SHADOW, SYSTEM, Control, DataPlane, ctl, ctl_environment, routing_state
 from support.programs import ADMIN, ADMIN_TOKEN
 from support.waiting import wait_until
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve()
-READS, SYSTEM = "forward_reads_to_target", "forward_system_queries_to_target"
-SHADOW = "shadow_read_percent"
-JSON = {"Content-Type": "application/json"}
-INHERITED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS")
-
-
-class Control:
-    """One control plane in a folder of its own, on a port of the kernel's choice."""
-
-    def __init__(self, folder, **settings):
-        self.folder = pathlib.Path(folder)
-        self.socket_path = str(self.folder / "control.sock")
-        self.settings = {
-            "CONTROL_HTTP_PORT": "0",
-            "CONTROL_SOCKET": self.socket_path,
-            "CONTROL_DATABASE": str(self.folder / "control.db"),
-            "CONTROL_API_SOCKET": str(self.folder / "api.sock"),
-            "CONTROL_ADMIN_TOKEN": ADMIN_TOKEN,
-            **settings,
-        }
-        self.process = None
-        self.log_path = self.folder / "control.log"
-
-    def environment(self):
-        return {**{name: os.environ[name] for name in INHERITED if name in os.environ}, **self.settings}
-
-    def start(self):
-        offset = self.log_path.stat().st_size if self.log_path.exists() else 0
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([BIN / "cloudgate-control"], env=self.environment(), stderr=log, stdout=log)
-
-        def port():
-            assert self.process.poll() is None, self.log()
-            return re.search(r"event=started .*http=[\d.]+:(\d+)", self.log()[offset:])
-
-        self.port = int(wait_until(port, "the control plane has started").group(1))
-        return self
-
-    def log(self):
-        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-    def call(self, method, path, body=None, headers=None, timeout=15):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request(method, path, body, {"Connection": "close", **ADMIN, **(headers or {})})
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
-
-    def get(self, path):
-        status, headers, body = self.call("GET", path)
-        assert status == 200, body
-        return json.loads(body)
-
-    def patch(self, change, **headers):
-        body = change if isinstance(change, (bytes, str)) else json.dumps(change)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        status, headers, body = self.call("PATCH", "/api/v1/routing", body, {**JSON, **named})
-        return status, headers, json.loads(body)
-
-    def routing(self):
-        return self.get("/api/v1/routing")
-
-    def dataplanes(self):
-        return self.get("/api/v1/dataplanes")["dataplanes"]
-
-    def raw(self, data, timeout=15):
-        with socket.create_connection(("127.0.0.1", self.port), timeout) as link:
-            link.sendall(data)
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: link.recv(65536), b""))
-
-
-def digest(snapshot):
-    members = ("store_id", "revision", READS, SYSTEM, *([SHADOW] if snapshot[SHADOW] else []))
-    text = "".join(f"{name}={json.dumps(snapshot[name]).strip(chr(34))}\n" for name in members)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class DataPlane:
-    """The other end of the control link. mode: ack, silent, or the reason of a NACK."""
-
-    def __init__(self, control, address="127.0.0.1:9042#0", mode="ack", seed=None, applied=None, instance=None):
-        self.mode, self.snapshots, self.messages, self.error = mode, [], [], None
-        self.instance = instance or str(uuid.uuid4())
-        self.applied = applied or {"store_id": "", "revision": 0, "digest": ""}
-        self.seed = seed or {READS: False, SYSTEM: True}
-        self.link = socket.socket(socket.AF_UNIX)
-        self.link.connect(control.socket_path)
-        self.lock = threading.Lock()
-        self.send(type="HELLO", protocol=1, instance=self.instance, address=address, pid=os.getpid(), version="test",
-                  features="routing", applied_store_id=self.applied["store_id"], applied_revision=self.applied["revision"],
-                  applied_digest=self.applied["digest"], **self.seed)  # fmt: skip
-        self.thread = threading.Thread(target=self.listen, daemon=True)
-        self.thread.start()
-
-    def send(self, **message):
-        body = json.dumps(message).encode()
-        with self.lock:
-            self.link.sendall(struct.pack(">I", len(body)) + body)
-
-    def read(self, count):
-        data = b""
-        while len(data) < count:
-            piece = self.link.recv(count - len(data))
-            if not piece:
-                raise EOFError
-            data += piece
-        return data
-
-    def listen(self):
-        try:
-            while True:
-                (length,) = struct.unpack(">I", self.read(4))
-                message = json.loads(self.read(length))
-                self.messages.append(message)
-                if message["type"] == "SNAPSHOT":
-                    self.take(message)
-        except (EOFError, OSError) as error:
-            self.error = error
-
-    def take(self, snapshot):
-        assert snapshot["digest"] == digest(snapshot), "the digest is not that of the documented content"
-        self.snapshots.append(snapshot)
-        if self.mode == "ack":
-            self.applied = snapshot
-            self.answer(snapshot, "ACK", elapsed_us=7)
-        elif self.mode != "silent":
-            self.answer(snapshot, "NACK", reason=self.mode, member="", detail="said the test")
-
-    def answer(self, snapshot, kind, **more):
-        self.send(type=kind, nonce=snapshot["nonce"], store_id=self.applied["store_id"],
-                  revision=self.applied["revision"], digest=self.applied["digest"], **more)  # fmt: skip
-
-    def revision(self):
-        return self.applied["revision"]
-
-    def close(self):
-        with contextlib.suppress(OSError):
-            self.link.shutdown(socket.SHUT_RDWR)
-        self.link.close()
-        self.thread.join(5)
-
-
-@pytest.fixture
-def control(tmp_path):
-    control = Control(tmp_path).start()
-    yield control
-    if control.process.poll() is None:
-        assert control.stop() == 0, control.log()
-
-
-@pytest.fixture
-def dataplane(control):
-    planes = []
-
-    def connect(**options):
-        planes.append(DataPlane(control, **options))
-        return planes[-1]
-
-    yield connect
-    for plane in planes:
-        plane.close()
-
-
-def ctl_environment(control):
-    return {**control.environment(), "CLOUDGATE_URL": f"http://127.0.0.1:{control.port}", "CLOUDGATE_TOKEN": ADMIN_TOKEN}
-
-
-def ctl(control, *words):
-    result = subprocess.run([BIN / "cloudgatectl", *words], capture_output=True, text=True, timeout=30,
-                            env=ctl_environment(control))  # fmt: skip
-    return result.returncode, result.stdout, result.stderr
-
 
 # --- routing ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_new_store_has_the_defaults(control):
     status, headers, body = control.call("GET", "/api/v1/routing")
-    assert json.loads(body) == {"revision": 1, READS: False, SYSTEM: True, SHADOW: 0}
+    assert json.loads(body) == routing_state(1, reads=False, system=True)
     assert re.fullmatch(r'"[0-9a-f-]{36}\.1"', headers["ETag"])
 
 
 def test_a_change_without_data_planes_is_stored_and_audited(control):
     status, headers, body = control.patch({READS: True})
-    assert (status, body) == (200, {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0})
+    assert (status, body) == (200, routing_state(2, reads=True, system=True))
     assert control.routing() == body
     entry = control.get("/api/v1/audit?limit=1")["entries"][0]
     assert entry["actor"] == "token:admin@127.0.0.1" and entry["action"] == "change" and entry["revision"] == 2
@@ -230,7 +40,7 @@ def test_a_change_without_data_planes_is_stored_and_audited(control):
 def test_a_change_of_nothing_keeps_the_revision(control):
     entries = len(control.get("/api/v1/audit")["entries"])
     for change in ({}, {READS: False}, {READS: False, SYSTEM: True}):
-        assert control.patch(change)[::2] == (200, {"revision": 1, READS: False, SYSTEM: True, SHADOW: 0})
+        assert control.patch(change)[::2] == (200, routing_state(1, reads=False, system=True))
     assert len(control.get("/api/v1/audit")["entries"]) == entries
 
 
@@ -368,7 +178,7 @@ def test_silence_is_a_202_after_five_seconds(control, dataplane):
 
 def test_the_first_data_plane_seeds_an_untouched_store(control, dataplane):
     dataplane(seed={READS: True, SYSTEM: False})
-    wait_until(lambda: control.routing() == {"revision": 2, READS: True, SYSTEM: False, SHADOW: 0}, "the store is seeded")
+    wait_until(lambda: control.routing() == routing_state(2, reads=True, system=False), "the store is seeded")
     second = dataplane(address="late:1#1", seed={READS: False, SYSTEM: False})
     wait_until(lambda: second.revision() == 2, "the second data plane got the store's state")
     assert control.routing()["revision"] == 2
@@ -380,7 +190,7 @@ def test_a_changed_store_is_never_seeded(control, dataplane):
     control.patch({SYSTEM: False})
     plane = dataplane(seed={READS: True, SYSTEM: True})
     wait_until(lambda: plane.revision() == 2, "the data plane got the store's state")
-    assert control.routing() == {"revision": 2, READS: False, SYSTEM: False, SHADOW: 0}
+    assert control.routing() == routing_state(2, reads=False, system=False)
 
 
 def test_adopt_is_said_once_by_an_operator(control, dataplane):
@@ -513,7 +323,9 @@ def test_killed_at_any_moment_it_has_the_last_acknowledged_state(tmp_path):
     while len(page) == 200:
         page = control.get(f"/api/v1/audit?limit=200&before={page[-1]['id']}")["entries"]
         entries = entries + page
-    assert entries[0]["after"] == control.routing(), "each change has its audit row"
+    state = control.routing()
+    assert entries[0]["phase_after"] == state.pop("phase")
+    assert state.items() <= entries[0]["after"].items(), "each change has its audit row"
     assert [entry["revision"] for entry in entries if entry["action"] != "token_create"] == list(range(entries[0]["revision"], 0, -1))
     assert control.stop() == 0
 
@@ -531,7 +343,7 @@ def test_a_restart_changes_nothing(tmp_path):
     assert not os.path.exists(control.socket_path), "the socket file is gone after a clean stop"
     plane.close()
     control.start()
-    assert control.routing() == {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0}
+    assert control.routing() == routing_state(2, reads=True, system=True)
     assert control.stop() == 0
 
 
@@ -684,12 +496,12 @@ def test_events(control, dataplane):
     stream = Stream(control)
     assert stream.answer.status == 200 and stream.answer.getheader("Content-Type") == "text/event-stream"
     name, first, state = stream.event()
-    assert name == "state" and state == {"routing": {"revision": 1, READS: False, SYSTEM: True, SHADOW: 0}, "dataplanes": []}
+    assert name == "state" and state == {"routing": routing_state(1, reads=False, system=True), "dataplanes": []}
     plane = dataplane()
     name, number, entry = stream.event("dataplane")
     assert number > first and entry["id"] == plane.instance and entry["in_sync"]
     control.patch({READS: True})
-    assert stream.event("routing")[2] == {"revision": 2, READS: True, SYSTEM: True, SHADOW: 0}
+    assert stream.event("routing")[2] == routing_state(2, reads=True, system=True)
     assert stream.event("dataplane")[2]["applied_revision"] == 2
     plane.send(type="STATS", reads_origin=1, reads_target=2, writes=3, failed_reads=4, failed_writes=5, client_connections=6)
     assert stream.event("stats")[2]["reads_target"] == 2
@@ -725,7 +537,7 @@ def test_ctl_reads_and_sets(control, dataplane):
     assert code == 0 and "10.0.0.1:9042#0" in out and "in sync" in out and re.search(rf"{READS}\s+false", out)
     code, out, _ = ctl(control, "routing", "set", f"{READS}=true", f"{SYSTEM}=false")
     assert code == 0 and re.search(rf"{READS}\s+true", out)
-    assert json.loads(ctl(control, "routing", "--json")[1]) == {"revision": 2, READS: True, SYSTEM: False, SHADOW: 0}
+    assert json.loads(ctl(control, "routing", "--json")[1]) == routing_state(2, reads=True, system=False)
     assert ctl(control, "routing", "set", f"{READS}=false", "--if-match", "1")[0] == 1
     assert ctl(control, "routing", "set", f"{READS}=false", "--if-match=2")[0] == 0
     code, out, _ = ctl(control, "audit", "--limit", "1")

@@ -186,7 +186,7 @@ def test_the_export_is_the_log_and_can_be_checked_without_us(lab, tmp_path):
     exported = tmp_path / "audit.jsonl"
     exported.write_bytes(body)
     assert documented_check(exported, tmp_path).stdout == ""
-    exported.write_bytes(body.replace(b'"shadow_read_percent":7}', b'"shadow_read_percent":8}', 1))
+    exported.write_bytes(body.replace(b'"shadow_read_percent":7,', b'"shadow_read_percent":8,', 1))
     assert "does not fit" in documented_check(exported, tmp_path).stdout
 
 

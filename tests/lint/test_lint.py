@@ -45,6 +45,7 @@ DATAPLANE_CORE = {
     "proxy_address",
     "route",
     "snapshot",
+    "snapshot_message",
     "supported",
     "text_list",
     "tls_side",

@@ -81,6 +81,56 @@ static void test_changes_and_their_audit(void **state)
     store_close(store);
 }
 
+/* Every member survives a restart, whatever its kind, and so does "as configured". */
+static void test_every_member_is_kept(void **state)
+{
+    struct place *place = *state;
+    char error[512];
+    for (unsigned turn = 0; turn < 2; turn++) {
+        struct routing_patch patch = {0};
+        struct routing_state routing, again;
+        struct store *store = place_open(place);
+        for (size_t i = 0; i < routing_member_count; i++) {
+            const struct routing_member *member = &routing_members[i];
+            bool is_setting = member->group == ROUTING_GROUP_SETTINGS;
+            routing_patch_set(&patch, member, turn == 0 ? 1 : is_setting ? 0 : 1);
+        }
+        patch.max_clients = turn == 0 ? 1000000 : 0;
+        patch.stamp_timestamps = turn == 0 ? ROUTING_ON : ROUTING_AS_CONFIGURED;
+        patch.log_level = turn == 0 ? ROUTING_LEVEL_DEBUG : ROUTING_LEVEL_AS_CONFIGURED;
+        patch.write_to_origin = turn == 0;
+        patch.canary_read_percent = 100;
+        enum store_verdict verdict =
+            store_change(store, &patch, NULL, false, &tester, &routing, error, sizeof error);
+        if (verdict != STORE_CHANGED)
+            fail_msg("%s", error);
+        store_close(store);
+        store = place_open(place);
+        store_read(store, &again);
+        for (size_t i = 0; i < routing_member_count; i++) {
+            uint32_t wanted;
+            assert_true(routing_patch_get(&patch, &routing_members[i], &wanted));
+            assert_int_equal(routing_get(&again, &routing_members[i]), wanted);
+        }
+        store_close(store);
+    }
+}
+
+/* The file itself refuses what no change may bring about. */
+static void test_the_file_refuses_states_without_writes(void **state)
+{
+    struct place *place = *state;
+    struct routing_patch patch = {.has_write_to_origin = true, .has_write_to_target = true};
+    struct routing_state routing;
+    char error[512] = "";
+    struct store *store = place_open(place);
+    assert_int_equal(
+        store_change(store, &patch, NULL, false, &tester, &routing, error, sizeof error),
+        STORE_FAILED);
+    assert_true(routing.revision == 1 && routing.write_to_origin && routing.write_to_target);
+    store_close(store);
+}
+
 static void test_seeding_happens_once(void **state)
 {
     struct place *place = *state;
@@ -132,13 +182,25 @@ static void expect_refusal(const struct place *place, const char *word)
         fail_msg("the error should name the file and say \"%s\": %s", word, error);
 }
 
+#define MIGRATION(version, ...)      NEWEST_SCHEMA_##version = version,
+#define MIGRATION_WITH(version, ...) NEWEST_SCHEMA_##version = version,
+enum {
+#include "controlplane/migrations.def"
+    AFTER_NEWEST_SCHEMA
+};
+#undef MIGRATION
+#undef MIGRATION_WITH
+
 static void test_a_newer_schema_is_refused(void **state)
 {
     struct place *place = *state;
+    char sql[64];
     store_close(place_open(place));
-    place_sql(place->path, "PRAGMA user_version = 99");
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", AFTER_NEWEST_SCHEMA);
+    place_sql(place->path, sql);
     expect_refusal(place, "newer");
-    place_sql(place->path, "PRAGMA user_version = 4");
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %d", AFTER_NEWEST_SCHEMA - 1);
+    place_sql(place->path, sql);
     store_close(place_open(place));
 }
 
@@ -267,6 +329,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_creation_and_reopening, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_changes_and_their_audit, place_set_up,
+                                        place_tear_down),
+        cmocka_unit_test_setup_teardown(test_every_member_is_kept, place_set_up, place_tear_down),
+        cmocka_unit_test_setup_teardown(test_the_file_refuses_states_without_writes, place_set_up,
                                         place_tear_down),
         cmocka_unit_test_setup_teardown(test_seeding_happens_once, place_set_up, place_tear_down),
         cmocka_unit_test_setup_teardown(test_the_same_values_are_a_seed_without_a_revision,
