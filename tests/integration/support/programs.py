@@ -166,11 +166,21 @@ class Program:
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def resident_bytes(self):
+    def _memory(self, field):
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError(f"no {field}")
+
+    def resident_bytes(self):
+        return self._memory("VmRSS")
+
+    @contextlib.contextmanager
+    def peak_growth(self):
+        """Calls the yielded function: by how many bytes its memory was larger, at any moment since, than at the beginning."""
+        pathlib.Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # the peak begins anew: proc(5)
+        before = self.resident_bytes()
+        yield lambda: self._memory("VmHWM") - before
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
