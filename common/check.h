@@ -13,6 +13,9 @@
 #define LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
+/* A function off the usual way: kept apart, so that its callers stay small. */
+#define COLD __attribute__((cold, noinline))
+
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         if (UNLIKELY(!(condition))) {                                                              \

@@ -123,14 +123,14 @@ static void note_flags(struct dispatch *dispatch, uint32_t flags, uint32_t flags
 }
 
 /* The target may know the statement by another id. */
-static void use_prepared_id(struct dispatch *dispatch, const struct prepared *prepared,
+static void use_prepared_id(struct dispatch *dispatch, const struct prepared_handle *handle,
                             uint32_t id_offset)
 {
-    const struct prepared_id *id = &prepared->ids[CLUSTER_TARGET];
-    if (!prepared->ids_differ)
+    if (!handle->traits.ids_differ)
         return;
-    edits_add(dispatch->edits, EDIT_TARGET, id_offset - 2,
-              2u + prepared->ids[CLUSTER_ORIGIN].length, id, 2u + id->length);
+    const struct prepared_id *id = &handle->prepared->ids[CLUSTER_TARGET];
+    edits_add(dispatch->edits, EDIT_TARGET, id_offset - 2, 2u + handle->id_length, id,
+              2u + id->length);
 }
 
 /* The client may leave out the metadata it has of the rows to come. It has the origin's, or what a
@@ -145,7 +145,7 @@ static void use_metadata(struct dispatch *dispatch, const struct prepared *prepa
 {
     struct cql_span known = parsed->metadata_id;
     if (known.data == NULL) {
-        if (prepared->columns_differ && (parsed->flags & CQL_QUERY_SKIP_METADATA) != 0 &&
+        if (prepared->traits.columns_differ && (parsed->flags & CQL_QUERY_SKIP_METADATA) != 0 &&
             plan.sends[CLUSTER_TARGET])
             dispatch_change_flags(dispatch, EDIT_TARGET, 0, CQL_QUERY_SKIP_METADATA);
         return;
@@ -154,7 +154,7 @@ static void use_metadata(struct dispatch *dispatch, const struct prepared *prepa
         const struct prepared_id *id = &prepared->metadata_ids[i];
         const struct prepared_id *other =
             &prepared->metadata_ids[cluster_other((enum cluster_id)i)];
-        if (plan.sends[i] && !prepared_id_is(id, known) && !prepared->columns_differ &&
+        if (plan.sends[i] && !prepared_id_is(id, known) && !prepared->traits.columns_differ &&
             prepared_id_is(other, known))
             edits_add(dispatch->edits, (uint8_t)(1u << i),
                       (uint32_t)(known.data - dispatch->body) - 2, 2 + (uint32_t)known.length, id,
@@ -234,15 +234,15 @@ static bool is_read_class(enum request_class class)
 static inline struct request *send_statement(struct dispatch *dispatch,
                                              const struct statement_class *statement,
                                              const struct cql_statement_request *parsed,
-                                             const struct prepared *prepared)
+                                             const struct prepared_handle *handle)
 {
     struct plan plan = route_plan(statement->class, false, dispatch->session->worker->snapshot);
     if ((parsed->flags & CQL_QUERY_PAGING_STATE) != 0 &&
         !follow_paging_state(dispatch, is_read_class(statement->class), &plan))
         return NULL;
-    if (prepared != NULL &&
-        (parsed->metadata_id.data != NULL || UNLIKELY(prepared->columns_differ)))
-        use_metadata(dispatch, prepared, parsed, plan);
+    if (handle != NULL &&
+        (parsed->metadata_id.data != NULL || UNLIKELY(handle->traits.columns_differ)))
+        use_metadata(dispatch, handle->prepared, parsed, plan);
     if (needs_stamp(dispatch, statement, parsed))
         stamp(dispatch);
     return send_request(dispatch, *statement, parsed->consistency, plan);
@@ -345,12 +345,12 @@ MUST_CHECK static bool read_whole_execute(struct dispatch *dispatch,
 }
 
 /* Whether more than a head must be read: to answer the statement here, or to find places in it. */
-static bool reads_on(const struct dispatch *dispatch, const struct prepared *prepared,
+static bool reads_on(const struct dispatch *dispatch, const struct prepared_traits *traits,
                      const struct cql_statement_request *parsed)
 {
-    return prepared->statement.class == REQUEST_VIRTUAL || prepared->functions != NULL ||
+    return traits->statement.class == REQUEST_VIRTUAL || traits->has_functions ||
            (parsed->flags & CQL_QUERY_PAGING_STATE) != 0 ||
-           needs_stamp(dispatch, &prepared->statement, parsed);
+           needs_stamp(dispatch, &traits->statement, parsed);
 }
 
 static void on_execute(struct dispatch *dispatch)
@@ -367,7 +367,7 @@ static void on_execute(struct dispatch *dispatch)
     struct prepared_handle *handle = prepared_cache_find(&session->worker->prepared, parsed.id);
     /* An id that nobody knows may also be the beginning of a corrupt body. */
     if (UNLIKELY(dispatch->is_head) &&
-        (handle == NULL || reads_on(dispatch, handle->prepared, &parsed)) &&
+        (handle == NULL || reads_on(dispatch, &handle->traits, &parsed)) &&
         !read_whole_execute(dispatch, &parsed)) {
         prepared_cache_release(handle);
         return;
@@ -376,23 +376,23 @@ static void on_execute(struct dispatch *dispatch)
         refuse_unprepared(dispatch, parsed.id);
         return;
     }
-    const struct prepared *prepared = handle->prepared;
-    if (prepared->statement.class == REQUEST_VIRTUAL) {
-        answer_virtual(dispatch, prepared->statement.table, prepared->text, prepared->text_length,
-                       &parsed);
+    const struct prepared *prepared = handle->prepared; /* not looked into without need */
+    const struct statement_class *statement = &handle->traits.statement;
+    if (statement->class == REQUEST_VIRTUAL) {
+        answer_virtual(dispatch, statement->table, prepared->text, prepared->text_length, &parsed);
         prepared_cache_release(handle);
         return;
     }
     dispatch->prepared = handle;
     note_flags(dispatch, parsed.flags, parsed.flags_offset);
-    use_prepared_id(dispatch, prepared, parsed.id_offset);
-    if (UNLIKELY(prepared->functions != NULL) &&
+    use_prepared_id(dispatch, handle, parsed.id_offset);
+    if (UNLIKELY(handle->traits.has_functions) &&
         !functions_use_execute(dispatch, prepared->functions, parsed.rest)) {
         dispatch_refuse_malformed(dispatch, "EXECUTE body ends before its values are complete");
         prepared_cache_release(handle);
         return;
     }
-    struct request *request = send_statement(dispatch, &prepared->statement, &parsed, prepared);
+    struct request *request = send_statement(dispatch, statement, &parsed, handle);
     if (request != NULL)
         request->prepared = handle;
     else
@@ -425,10 +425,10 @@ static bool on_batch_child(void *context, const struct cql_batch_child *child)
         prepared_cache_release(handle);
         return false;
     }
-    walk->is_conditional |= handle->prepared->statement.write_type == WRITE_CAS;
-    use_prepared_id(walk->dispatch, handle->prepared, child->offset);
-    const struct function_plan *functions = handle->prepared->functions;
-    return LIKELY(functions == NULL) || functions_use_child(walk->dispatch, functions, child);
+    walk->is_conditional |= handle->traits.statement.write_type == WRITE_CAS;
+    use_prepared_id(walk->dispatch, handle, child->offset);
+    return LIKELY(!handle->traits.has_functions) ||
+           functions_use_child(walk->dispatch, handle->prepared->functions, child);
 }
 
 static bool find_condition(void *context, const struct cql_batch_child *child)
@@ -508,6 +508,15 @@ static void on_register(struct dispatch *dispatch)
     session->register_length = dispatch->header.body_length;
     session->is_registered = true;
     send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
+}
+
+void dispatch_expect(const struct session *session, const uint8_t *bytes, size_t length)
+{
+    enum { FLAGS_AT = 1, OPCODE_AT = 4, ID_AT = CQL_HEADER_BYTES + 2 };
+    if (length >= ID_AT + PREPARED_ID_USUAL && bytes[OPCODE_AT] == CQL_OPCODE_EXECUTE &&
+        bytes[FLAGS_AT] == 0)
+        prepared_cache_expect(&session->worker->prepared,
+                              (struct cql_span){bytes + ID_AT, PREPARED_ID_USUAL});
 }
 
 void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,

@@ -6,11 +6,10 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "common/cache_line.h"
-
 #define SHARDS 16
 /* Slots of a cache that are looked over for each entry the registry has let go of. */
-#define SWEEP_SLOTS 32
+#define SWEEP_SLOTS   32
+#define BLOCK_HANDLES 255
 /* Removals a single lookup pays for, at most. */
 #define SWEEP_REMOVALS_MAX 16
 
@@ -24,22 +23,27 @@ struct shard {
 struct prepared_registry {
     /* Entries let go of so far. Workers read it at every lookup: it has a cache line without
      * anything that changes more often. */
-    _Alignas(CACHE_LINE) _Atomic uint64_t removals;
+    _Alignas(CACHE_LINE_PAIR) _Atomic uint64_t removals;
     size_t shard_entries_max;
-    _Alignas(CACHE_LINE) struct shard shards[SHARDS];
+    _Alignas(CACHE_LINE_PAIR) struct shard shards[SHARDS];
 };
+
+COLD static uint64_t hash_short_id(struct cql_span id)
+{
+    uint64_t hash = 0xcbf29ce484222325ULL;
+    for (size_t i = 0; i < id.length; i++)
+        hash = (hash ^ id.data[i]) * 0x100000001b3ULL;
+    return hash;
+}
 
 /* Ids are MD5 sums, so their own bytes are the hash; anything else a server may send still works,
  * only slower. */
-static uint64_t hash_id(struct cql_span id)
+static inline uint64_t hash_id(struct cql_span id)
 {
-    uint64_t hash = 0xcbf29ce484222325ULL ^ id.length;
-    if (id.length >= 8) {
-        memcpy(&hash, id.data, sizeof hash);
-    } else {
-        for (size_t i = 0; i < id.length; i++)
-            hash = (hash ^ id.data[i]) * 0x100000001b3ULL;
-    }
+    uint64_t hash;
+    if (UNLIKELY(id.length < sizeof hash))
+        return hash_short_id(id);
+    memcpy(&hash, id.data, sizeof hash);
     return hash ^ hash >> 29;
 }
 
@@ -56,9 +60,7 @@ static struct cql_span id_span(const struct prepared_id *id)
 
 struct prepared_registry *prepared_registry_new(size_t entries_max)
 {
-    struct prepared_registry *registry = aligned_alloc(CACHE_LINE, sizeof *registry);
-    CHECK(registry != NULL);
-    memset(registry, 0, sizeof *registry);
+    struct prepared_registry *registry = cache_line_alloc(sizeof *registry);
     registry->shard_entries_max = entries_max / SHARDS > 0 ? entries_max / SHARDS : 1;
     for (size_t i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&registry->shards[i].mutex, NULL);
@@ -99,14 +101,13 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
         return NULL;
     if (text.length > PREPARED_TEXT_MAX)
         text.length = 0;
-    size_t bytes = sizeof(struct prepared) + text.length + keyspace.length + 1;
-    struct prepared *prepared =
-        aligned_alloc(CACHE_LINE, (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    struct prepared *prepared = malloc(sizeof *prepared + text.length + keyspace.length + 1);
     if (prepared == NULL)
         return NULL;
     *prepared = (struct prepared){
-        .statement = facts->statement,
-        .columns_differ = facts->columns_differ,
+        .traits = {.statement = facts->statement,
+                   .columns_differ = facts->columns_differ,
+                   .has_functions = facts->functions != NULL},
         .functions = facts->functions,
         .text_length = text.length,
     };
@@ -119,7 +120,7 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
             return NULL;
         }
     }
-    prepared->ids_differ =
+    prepared->traits.ids_differ =
         !prepared_id_is(&prepared->ids[CLUSTER_TARGET], id_span(&prepared->ids[CLUSTER_ORIGIN]));
     if (text.length > 0)
         memcpy(prepared->text, text.data, text.length);
@@ -277,12 +278,63 @@ void prepared_cache_init(struct prepared_cache *cache, struct prepared_registry 
         prepared_table_init(&cache->parts[i]);
 }
 
+/* Handles lie close together, in blocks that stay until the end. */
+struct prepared_block {
+    struct prepared_cache *cache;
+    struct prepared_block *next;
+    struct prepared_handle handles[BLOCK_HANDLES];
+};
+
+static bool add_block(struct prepared_cache *cache)
+{
+    struct prepared_block *block = aligned_alloc(CACHE_LINE, sizeof *block);
+    if (block == NULL)
+        return false;
+    block->cache = cache;
+    block->next = cache->blocks;
+    cache->blocks = block;
+    for (uint16_t place = BLOCK_HANDLES; place-- > 0;) {
+        struct prepared_handle *handle = &block->handles[place];
+        handle->place = place;
+        handle->next_free = cache->free_handles;
+        cache->free_handles = handle;
+    }
+    return true;
+}
+
+/* A handle of the entry, with its reference. */
+static struct prepared_handle *new_handle(struct prepared_cache *cache, struct prepared *prepared,
+                                          uint64_t removals)
+{
+    if (cache->free_handles == NULL && !add_block(cache))
+        return NULL;
+    struct prepared_handle *handle = cache->free_handles;
+    const struct prepared_id *id = &prepared->ids[CLUSTER_ORIGIN];
+    cache->free_handles = handle->next_free;
+    *handle = (struct prepared_handle){
+        .prepared = prepared,
+        .removals_seen = removals,
+        .place = handle->place,
+        .id_length = id->length,
+        .traits = prepared->traits,
+    };
+    memcpy(handle->id, id->bytes, sizeof handle->id);
+    return handle;
+}
+
+COLD static void free_handle(struct prepared_handle *handle)
+{
+    struct prepared_cache *cache =
+        CONTAINER_OF(handle, struct prepared_block, handles[handle->place])->cache;
+    prepared_put(handle->prepared);
+    handle->next_free = cache->free_handles;
+    cache->free_handles = handle;
+}
+
 static void free_if_unused(struct prepared_handle *handle)
 {
-    if (handle->uses > 0 || handle->is_cached)
-        return;
-    prepared_put(handle->prepared);
-    free(handle);
+    if (UNLIKELY(handle->uses == 0 && !handle->is_cached))
+        free_handle(handle);
 }
 
 static void let_go(struct prepared_handle *handle)
@@ -291,7 +343,7 @@ static void let_go(struct prepared_handle *handle)
     free_if_unused(handle);
 }
 
-static void uncache(struct prepared_table *part, struct prepared_slot *slot)
+COLD static void uncache(struct prepared_table *part, struct prepared_slot *slot)
 {
     struct prepared_handle *handle = slot->item;
     prepared_table_remove(part, slot);
@@ -307,6 +359,10 @@ void prepared_cache_fini(struct prepared_cache *cache)
                 let_go(part->slots[slot].item);
         }
         prepared_table_fini(part);
+    }
+    for (struct prepared_block *block; (block = cache->blocks) != NULL;) {
+        cache->blocks = block->next;
+        free(block);
     }
 }
 
@@ -334,7 +390,7 @@ static void sweep(struct prepared_cache *cache, size_t slots)
     }
 }
 
-static void catch_up(struct prepared_cache *cache, uint64_t removals)
+COLD static void catch_up(struct prepared_cache *cache, uint64_t removals)
 {
     uint64_t missed = removals - cache->removals_seen;
     if (missed > SWEEP_REMOVALS_MAX)
@@ -344,20 +400,41 @@ static void catch_up(struct prepared_cache *cache, uint64_t removals)
 }
 
 /* The first use, or the first since the registry has let go of what was cached. */
-static struct prepared_handle *find_anew(struct prepared_cache *cache, struct prepared_table *part,
-                                         uint64_t hash, struct cql_span origin_id)
+COLD static struct prepared_handle *find_anew(struct prepared_cache *cache,
+                                              struct prepared_table *part, uint64_t hash,
+                                              struct cql_span origin_id, uint64_t removals)
 {
     struct prepared *found = prepared_registry_find(cache->registry, origin_id);
     if (found == NULL)
         return NULL;
-    struct prepared_handle *handle = malloc(sizeof *handle);
+    struct prepared_handle *handle = new_handle(cache, found, removals);
     if (handle == NULL) {
         prepared_put(found);
         return NULL;
     }
-    *handle = (struct prepared_handle){.prepared = found, .uses = 1};
+    handle->uses = 1;
     handle->is_cached = prepared_table_add(part, hash, handle);
     return handle;
+}
+
+static bool handle_is(const struct prepared_handle *handle, struct cql_span origin_id)
+{
+    if (handle->id_length != origin_id.length)
+        return false;
+    if (LIKELY(origin_id.length == PREPARED_ID_USUAL))
+        return memcmp(handle->id, origin_id.data, PREPARED_ID_USUAL) == 0;
+    return prepared_id_is(&handle->prepared->ids[CLUSTER_ORIGIN], origin_id);
+}
+
+/* Only when the registry has let go of something can it be this, and only for it to choose what
+ * else to let go of must it know what is used. */
+COLD static bool is_current(struct prepared_handle *handle, uint64_t removals)
+{
+    handle->removals_seen = removals;
+    if (is_stale(handle))
+        return false;
+    atomic_store_explicit(&handle->prepared->is_used, true, memory_order_relaxed);
+    return true;
 }
 
 struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span origin_id)
@@ -365,24 +442,28 @@ struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct
     uint64_t hash = hash_id(origin_id);
     struct prepared_table *part = &cache->parts[hash_share(hash, PREPARED_CACHE_PARTS)];
     struct prepared_slot *slot;
-    uint64_t removals = atomic_load_explicit(&cache->registry->removals, memory_order_relaxed);
+    uint64_t removals = atomic_load_explicit(&cache->registry->removals, memory_order_acquire);
     if (UNLIKELY(removals != cache->removals_seen))
         catch_up(cache, removals);
     for (size_t at = hash; (slot = prepared_table_match(part, hash, &at)) != NULL; at++) {
         struct prepared_handle *handle = slot->item;
-        struct prepared *prepared = handle->prepared;
-        if (UNLIKELY(!prepared_id_is(&prepared->ids[CLUSTER_ORIGIN], origin_id)))
+        if (UNLIKELY(!handle_is(handle, origin_id)))
             continue;
-        if (UNLIKELY(is_stale(handle))) {
+        if (UNLIKELY(handle->removals_seen != removals) && !is_current(handle, removals)) {
             uncache(part, slot);
             break;
         }
-        if (!atomic_load_explicit(&prepared->is_used, memory_order_relaxed))
-            atomic_store_explicit(&prepared->is_used, true, memory_order_relaxed);
         handle->uses++;
         return handle;
     }
-    return find_anew(cache, part, hash, origin_id);
+    return find_anew(cache, part, hash, origin_id, removals);
+}
+
+void prepared_cache_expect(const struct prepared_cache *cache, struct cql_span origin_id)
+{
+    uint64_t hash = hash_id(origin_id);
+    const struct prepared_table *part = &cache->parts[hash_share(hash, PREPARED_CACHE_PARTS)];
+    __builtin_prefetch(&part->slots[hash & part->mask]);
 }
 
 void prepared_cache_release(struct prepared_handle *handle)

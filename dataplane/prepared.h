@@ -2,7 +2,7 @@
  * ids and what was decided at PREPARE. One per process, sharded, bounded, entries immutable; each
  * worker reads through its own cache without a lock.
  *
- *   worker: prepared_cache_find ─hit─► handle          (no lock, no shared write)
+ *   worker: prepared_cache_find ─hit─► handle          (no lock; nothing shared is written)
  *                    └─miss─► registry shard (mutex) ─► counted entry, remembered in the cache
  *
  * Both grow with what they hold. A cache has room for everything its worker has used, so that with
@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "common/cache_line.h"
 #include "common/list.h"
 #include "dataplane/classify.h"
 #include "dataplane/functions.h"
@@ -44,16 +45,21 @@ static inline bool prepared_id_is(const struct prepared_id *id, struct cql_span 
 #define PREPARED_TEXT_MAX  ((size_t)16 * 1024)
 #define PREPARED_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
-/* Aligned to a cache line; what every EXECUTE looks at is in the first. */
+/* What every EXECUTE must know; most need to know no more of a statement. */
+struct prepared_traits {
+    struct statement_class statement;
+    bool ids_differ;     /* the target's id is another than the origin's, which clients use */
+    bool columns_differ; /* the clusters' result metadata describe different columns */
+    bool has_functions;  /* values EXECUTE must add */
+};
+
 struct prepared {
     _Atomic uint32_t references;
     _Atomic bool is_replaced; /* the registry let go of it (a newer entry has taken its id, or it
                                  was evicted): look the id up again */
     _Atomic bool is_used;     /* since the eviction hand last came by */
-    bool ids_differ;          /* the target's id is another than the origin's, which clients use */
-    bool columns_differ;      /* the clusters' result metadata describe different columns */
-    struct statement_class statement;
-    struct function_plan *functions; /* values EXECUTE must add; NULL: none */
+    struct prepared_traits traits;
+    struct function_plan *functions; /* NULL: none */
     struct prepared_id ids[CLUSTER_COUNT];
     struct prepared_id metadata_ids[CLUSTER_COUNT]; /* of the result metadata; empty: none known */
     struct list link;                               /* registry: the shard's clock */
@@ -103,12 +109,24 @@ struct prepared *prepared_registry_find(struct prepared_registry *registry,
 struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry,
                                                   struct cql_span target_id);
 
-/* A worker's use of an entry; counted without atomics since it never leaves the worker. */
+#define PREPARED_ID_USUAL 16
+
+/* A worker's use of an entry: a cache line that spares most requests a look at the entry itself.
+ * It never leaves the worker, so it is counted without atomics. */
 struct prepared_handle {
-    struct prepared *prepared;
+    _Alignas(CACHE_LINE) union {
+        struct prepared *prepared;
+        struct prepared_handle *next_free;
+    };
+    uint64_t removals_seen; /* of the registry's, when it was last asked whether it has the entry */
     uint32_t uses;
     bool is_cached;
+    uint8_t id_length;
+    uint16_t place; /* in its block */
+    struct prepared_traits traits;
+    uint8_t id[PREPARED_ID_USUAL]; /* the origin's, where it is of the usual length */
 };
+_Static_assert(sizeof(struct prepared_handle) == CACHE_LINE, "a handle fits into a cache line");
 
 /* A cache grows in parts, each on its own, so that growing never takes a worker long. */
 #define PREPARED_CACHE_PARTS 64
@@ -116,14 +134,20 @@ struct prepared_handle {
 struct prepared_cache {
     struct prepared_registry *registry;
     struct prepared_table parts[PREPARED_CACHE_PARTS]; /* of struct prepared_handle */
+    struct prepared_block *blocks;                     /* that handles are taken from */
+    struct prepared_handle *free_handles;
     uint64_t removals_seen; /* of the registry's; each one pays for a piece of the sweep */
     size_t sweep_part;      /* where the sweep goes on */
     size_t sweep_slot;
 };
 
 void prepared_cache_init(struct prepared_cache *cache, struct prepared_registry *registry);
+/* Every handle must have been released before. */
 void prepared_cache_fini(struct prepared_cache *cache);
 /* The entry by the client's id, used until prepared_cache_release; NULL: unknown. */
 struct prepared_handle *prepared_cache_find(struct prepared_cache *cache,
                                             struct cql_span origin_id);
+/* The entry by this id is about to be looked for: what memory holds of the way to it is fetched
+ * while other work is done. Any bytes will do. */
+void prepared_cache_expect(const struct prepared_cache *cache, struct cql_span origin_id);
 void prepared_cache_release(struct prepared_handle *handle); /* NULL is allowed */

@@ -263,6 +263,7 @@ static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t
             *need = total > STREAM_WHOLE_FRAME ? total : 0;
             break;
         }
+        dispatch_expect(session, frame + total, left - total);
         if (session->state == SESSION_READY || session->state == SESSION_DRAINING)
             dispatch_request(session, header, frame, whole);
         else

@@ -155,6 +155,9 @@ void session_on_upstream_refused(struct session *session, struct upstream *upstr
 void session_on_upstream_failed(struct session *session, struct upstream *upstream);
 
 /* ---- dispatch.c ---- */
+/* The beginning of what comes after the request that is dispatched next: where it is an EXECUTE,
+ * its statement is on the way from memory meanwhile. */
+void dispatch_expect(const struct session *session, const uint8_t *bytes, size_t length);
 /* A request of a ready (or draining) client. whole: the large chunk that frame lies in, or NULL.
  * frame is header and body. */
 void dispatch_request(struct session *session, struct cql_header header, const uint8_t *frame,

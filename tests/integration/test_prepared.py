@@ -156,6 +156,74 @@ def test_many_statements_are_bounded_and_still_right(world, keyspace):
         assert cluster.rows(f"SELECT v FROM {keyspace}.kv WHERE k = 77") == [[b"first"]]
 
 
+
+def prepare_all(client, texts, together=200):
+    """Prepares many at once; their ids, in order."""
+    ids = []
+    for begin in range(0, len(texts), together):
+        part = texts[begin:begin + together]
+        client.send_frames(*(client.encoded("PREPARE", wire.long_string(text), stream) for stream, text in enumerate(part)))
+        for stream in range(len(part)):
+            ids.append(wire.Reader(client.receive_for(stream, timeout=30).body[4:]).short_bytes())
+    return ids
+
+
+def execute_all(client, ids, values, together=200):
+    """Executes each; the ids the proxy did not know."""
+    unknown = []
+    for begin in range(0, len(ids), together):
+        part = ids[begin:begin + together]
+        client.send_frames(*(client.encoded("EXECUTE", wire.execute_body(one, values), stream) for stream, one in enumerate(part)))
+        for stream, one in enumerate(part):
+            frame = client.receive_for(stream, timeout=30)
+            if frame.name == "ERROR":
+                assert wire.parse_error(frame.body)[0] == wire.UNPREPARED
+                unknown.append(one)
+    return unknown
+
+
+def test_each_of_many_statements_stays_known_to_every_worker(world, keyspace):
+    count = 5000
+    with world.proxy.connect() as client, world.proxy.metric_delta() as delta:
+        ids = prepare_all(client, [f"SELECT v FROM {keyspace}.kv WHERE k = ? LIMIT {n + 1}" for n in range(count)])
+        assert len(set(ids)) == count
+    assert delta["zdm_pscache_entries_total"] == count
+    with world.proxy.metric_delta() as delta:
+        for _ in range(4):  # enough clients that both workers have some
+            with world.proxy.connect() as client:
+                assert execute_all(client, ids, [wire.int_value(1)]) == []
+    assert not delta.keys() & {"zdm_pscache_miss_total", "zdm_pscache_evictions_total"}
+
+
+def test_more_text_than_is_kept_puts_out_the_oldest_statements(lab):
+    """64 MiB of texts are kept: 16384 of 4 KiB. What was put out is unknown, is counted, and works again once prepared again."""
+    kept, over = 16384, 2616
+    origin, target = lab.pair()
+    proxy = lab.proxy(origin, target).start()
+    for cluster in (origin, target):
+        cluster.query("CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
+                      "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)")
+    # The proxy answers these itself, so that the clusters are spared.
+    texts = [f"SELECT key FROM system.local WHERE key = '{n:05}{'x' * (4096 - 48)}'" for n in range(kept + over)]
+    assert all(4096 - 48 < len(text) <= 4096 for text in texts)
+    with proxy.connect() as client:
+        before = proxy.metrics()
+        first = insert(client, "ks")
+        ids = prepare_all(client, texts)
+        after = proxy.metrics()
+        entries, evictions = (after[name] - before[name] for name in ("zdm_pscache_entries_total", "zdm_pscache_evictions_total"))
+        assert entries + evictions == 1 + kept + over
+        assert kept * 0.95 < entries <= kept * 1.02
+        assert execute_all(client, [first], [wire.int_value(1), b"one"]) == [first]
+        assert execute_all(client, ids[-1000:], []) == []
+        assert proxy.metric("zdm_pscache_miss_total") == 1
+        assert insert(client, "ks") == first
+        client.execute(first, [wire.int_value(1), b"one"])
+    for cluster in (origin, target):
+        assert cluster.rows("SELECT v FROM ks.kv WHERE k = 1") == [[b"one"]]
+    proxy.stop()
+
+
 def test_the_python_driver_with_prepared_statements(world, keyspace):
     with world.proxy.driver() as session:
         write = session.prepare(f"INSERT INTO {keyspace}.kv (k, v) VALUES (?, ?)")

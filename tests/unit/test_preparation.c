@@ -117,8 +117,8 @@ static void test_same_and_other_columns(void **state)
             struct prepared *prepared =
                 prepare(versions[v], two, 2, targets[i].columns, targets[i].count);
             assert_non_null(prepared);
-            assert_int_equal(prepared->columns_differ, targets[i].differ);
-            assert_true(prepared->ids_differ);
+            assert_int_equal(prepared->traits.columns_differ, targets[i].differ);
+            assert_true(prepared->traits.ids_differ);
             bool has_ids = cql_version_has_metadata_id(versions[v]);
             assert_int_equal(prepared->metadata_ids[CLUSTER_ORIGIN].length, has_ids ? 11 : 0);
             if (has_ids)
@@ -131,7 +131,7 @@ static void test_same_and_other_columns(void **state)
             prepared_put(prepared);
         }
         struct prepared *write = prepare(versions[v], NULL, 0, NULL, 0);
-        assert_false(write->columns_differ);
+        assert_false(write->traits.columns_differ);
         prepared_put(write);
     }
 }
@@ -156,7 +156,7 @@ static void test_answers_cut_anywhere(void **state)
             struct prepared *prepared = preparation_finish(preparation, header, body.data, NULL);
             /* Without an id there is no entry; without its columns they count as different. */
             assert_int_equal(prepared != NULL, preparation->id.length > 0);
-            assert_true(prepared == NULL || prepared->columns_differ);
+            assert_true(prepared == NULL || prepared->traits.columns_differ);
             prepared_put(prepared);
             preparation_free(preparation);
             free(cut);

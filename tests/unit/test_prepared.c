@@ -116,8 +116,8 @@ static void test_new(void **state)
     (void)state;
     struct prepared *prepared = entry(&origin, &target, write_class, "SELECT 1");
     assert_non_null(prepared);
-    assert_int_equal(prepared->statement.class, REQUEST_WRITE);
-    assert_int_equal(prepared->statement.write_type, WRITE_CAS);
+    assert_int_equal(prepared->traits.statement.class, REQUEST_WRITE);
+    assert_int_equal(prepared->traits.statement.write_type, WRITE_CAS);
     assert_int_equal(prepared->ids[CLUSTER_TARGET].length, 16);
     assert_memory_equal(prepared->ids[CLUSTER_TARGET].bytes, target.bytes, 16);
     assert_int_equal(prepared->text_length, 8);
@@ -216,6 +216,57 @@ static void test_limit(void **state)
     /* Other shards are not touched. */
     assert_int_equal(add_one(registry, id_in_shard(2, 0)), 1);
     assert_true(is_there(registry, id_in_shard(1, 2)));
+    prepared_registry_free(registry);
+}
+
+/* At the limit nobody goes, one past it somebody does and is counted, and comes back. */
+static void test_evictions_are_counted(void **state)
+{
+    enum { PER_SHARD = 8 };
+    (void)state;
+    struct prepared_registry *registry = prepared_registry_new(SHARDS * PER_SHARD);
+    struct prepared_change change;
+    for (uint32_t n = 0; n < PER_SHARD; n++) {
+        change = add_counted(registry, id_in_shard(1, n), id_scattered(n));
+        assert_int_equal(change.entries, 1);
+        assert_int_equal(change.evicted, 0);
+    }
+    change = add_counted(registry, id_in_shard(1, 3), id_scattered(99)); /* a replacement */
+    assert_int_equal(change.entries, 0);
+    assert_int_equal(change.evicted, 0);
+    change = add_counted(registry, id_in_shard(1, PER_SHARD), id_scattered(100));
+    assert_int_equal(change.entries, 0);
+    assert_int_equal(change.evicted, 1);
+    assert_false(has(registry, id_in_shard(1, 0)));
+    change = add_counted(registry, id_in_shard(1, 0), id_scattered(0));
+    assert_int_equal(change.evicted, 1);
+    assert_true(has(registry, id_in_shard(1, 0)));
+    prepared_registry_free(registry);
+}
+
+/* Texts have a limit of their own, and a long one may push out many short ones. */
+static void test_text_limit(void **state)
+{
+    enum { LONGEST = PREPARED_BYTES_MAX / SHARDS / PREPARED_TEXT_MAX, SHORT = 64 };
+    static char text[PREPARED_TEXT_MAX + 1];
+    struct prepared_change change;
+    uint32_t n = 0;
+    (void)state;
+    struct prepared_registry *registry = prepared_registry_new(PREPARED_ENTRIES_MAX);
+    memset(text, 'x', PREPARED_TEXT_MAX);
+    for (; n < LONGEST + 2; n++) {
+        struct id id = id_in_shard(1, n);
+        bool is_short = n == 0 || n == 1; /* the first two share the room of a long one */
+        struct prepared *prepared =
+            entry(&id, &id, read_class, is_short ? text + PREPARED_TEXT_MAX - SHORT : text);
+        assert_int_equal(prepared->text_length, is_short ? SHORT : PREPARED_TEXT_MAX);
+        change = prepared_registry_add(registry, prepared);
+        prepared_put(prepared);
+        assert_int_equal(change.evicted, n == LONGEST + 1 ? 2 : 0);
+    }
+    assert_int_equal(change.entries, -1);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(has(registry, id_in_shard(1, i)), i >= 2);
     prepared_registry_free(registry);
 }
 
@@ -340,7 +391,103 @@ static void test_cache_sees_eviction(void **state)
     prepared_registry_free(registry);
 }
 
-/* What a request uses stays whole though registry, cache slot and cache let go of it. */
+/* As many as one likes: each is asked of the registry once, and nothing about the rest is touched
+ * while the registry lets nothing go. */
+static void test_cache_grows(void **state)
+{
+    enum { COUNT = 100000 };
+    static struct prepared_cache cache;
+    static struct prepared_handle *handles[COUNT];
+    (void)state;
+    struct prepared_registry *registry = prepared_registry_new(PREPARED_ENTRIES_MAX);
+    prepared_cache_init(&cache, registry);
+    for (uint64_t n = 0; n < COUNT; n++) {
+        struct id id = id_scattered(n);
+        struct prepared_change change = add_counted(registry, id, target_of(&id));
+        assert_int_equal(change.entries, 1);
+        assert_int_equal(change.evicted, 0);
+        handles[n] = prepared_cache_find(&cache, span_of(&id));
+        assert_non_null(handles[n]);
+        prepared_cache_release(handles[n]);
+    }
+    for (uint64_t n = 0; n < COUNT; n++) {
+        struct id id = id_scattered(n);
+        prepared_cache_expect(&cache, span_of(&id));
+        assert_ptr_equal(prepared_cache_find(&cache, span_of(&id)), handles[n]);
+        assert_int_equal(handles[n]->uses, 1);
+        prepared_cache_release(handles[n]);
+    }
+    prepared_cache_fini(&cache);
+    prepared_registry_free(registry);
+}
+
+static size_t cached(const struct prepared_cache *cache)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < PREPARED_CACHE_PARTS; i++)
+        count += cache->parts[i].count;
+    return count;
+}
+
+/* What the registry has let go of must not live on in the caches, however many there were. */
+static void test_cache_lets_go(void **state)
+{
+    enum { LIMIT = 4096, COUNT = 20 * LIMIT };
+    static struct prepared_cache cache;
+    (void)state;
+    struct prepared_registry *registry = prepared_registry_new(LIMIT);
+    prepared_cache_init(&cache, registry);
+    size_t most = 0;
+    for (uint64_t n = 0; n < COUNT; n++) {
+        add_one(registry, id_scattered(n));
+        struct id id = id_scattered(n);
+        struct prepared_handle *handle = prepared_cache_find(&cache, span_of(&id));
+        assert_non_null(handle);
+        prepared_cache_release(handle);
+        most = cached(&cache) > most ? cached(&cache) : most;
+    }
+    assert_in_range(most, LIMIT, LIMIT * 3 / 2);
+    /* Little is left of much: a worker that goes on with one statement gives the rest back. */
+    struct id one = id_scattered(COUNT);
+    for (uint64_t n = 0; n < 4 * LIMIT; n++) {
+        add_one(registry, one);
+        prepared_cache_release(prepared_cache_find(&cache, span_of(&one)));
+    }
+    assert_in_range(cached(&cache), 1, LIMIT);
+    prepared_cache_fini(&cache);
+    prepared_registry_free(registry);
+}
+
+/* Ids of other lengths than the usual one, each the beginning of the next. */
+static void test_cache_id_lengths(void **state)
+{
+    static struct prepared_cache cache;
+    struct id empty = {.length = 0}, too_long = {.length = CQL_ID_MAX + 1};
+    (void)state;
+    struct prepared_registry *registry = prepared_registry_new(SHARDS * 256);
+    prepared_cache_init(&cache, registry);
+    for (int round = 0; round < 2; round++) {
+        for (size_t length = 1; length <= CQL_ID_MAX; length++) {
+            struct id id = {.length = length};
+            memset(id.bytes, 0x5a, length);
+            if (round == 0)
+                add_one(registry, id);
+            struct prepared_handle *handle = prepared_cache_find(&cache, span_of(&id));
+            assert_non_null(handle);
+            assert_int_equal(handle->prepared->ids[CLUSTER_ORIGIN].length, length);
+            prepared_cache_release(handle);
+            id.bytes[length - 1] ^= 1;
+            assert_null(prepared_cache_find(&cache, span_of(&id)));
+        }
+    }
+    assert_int_equal(cached(&cache), CQL_ID_MAX);
+    assert_null(prepared_cache_find(&cache, span_of(&empty)));
+    assert_null(prepared_cache_find(&cache, span_of(&too_long)));
+    prepared_cache_fini(&cache);
+    prepared_registry_free(registry);
+}
+
+/* What a request uses stays whole though registry and cache let go of it. */
 static void test_handle_outlives_all(void **state)
 {
     struct id id = id_in_shard(1, 0), target = target_of(&id);
@@ -359,11 +506,11 @@ static void test_handle_outlives_all(void **state)
     }
     assert_false(is_there(registry, id));
     assert_false(handle->is_cached);
-    prepared_cache_fini(&cache);
     prepared_registry_free(registry);
     assert_int_equal(atomic_load(&handle->prepared->references), 1);
     assert_memory_equal(handle->prepared->ids[CLUSTER_TARGET].bytes, target.bytes, 16);
     prepared_cache_release(handle);
+    prepared_cache_fini(&cache);
 }
 
 /* ---- threads ---- */
@@ -417,10 +564,10 @@ static void *hammer_run(void *context)
             prepared_cache_release(handle);
         }
     }
-    prepared_cache_fini(cache);
     if (kept != NULL)
         CHECK(kept->prepared->ids[CLUSTER_TARGET].length == 24);
     prepared_cache_release(kept);
+    prepared_cache_fini(cache);
     free(cache);
     return NULL;
 }
@@ -455,12 +602,17 @@ int main(void)
         cmocka_unit_test(test_replacement),
         cmocka_unit_test(test_find_by_target),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_evictions_are_counted),
+        cmocka_unit_test(test_text_limit),
         cmocka_unit_test(test_count_never_exceeds_limit),
         cmocka_unit_test(test_second_chance),
         cmocka_unit_test(test_all_used),
         cmocka_unit_test(test_cache_hit_and_miss),
         cmocka_unit_test(test_cache_sees_replacement),
         cmocka_unit_test(test_cache_sees_eviction),
+        cmocka_unit_test(test_cache_grows),
+        cmocka_unit_test(test_cache_lets_go),
+        cmocka_unit_test(test_cache_id_lengths),
         cmocka_unit_test(test_handle_outlives_all),
         cmocka_unit_test(test_two_threads),
     };
