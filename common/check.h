@@ -10,6 +10,9 @@
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_at, first_argument)                                                     \
     __attribute__((format(printf, format_at, first_argument)))
+#define COLD                                                                                       \
+    __attribute__((noinline, cold)) /* hardly ever runs: kept out of the way of what does */
+#define APART               __attribute__((noinline)) /* kept from making its only caller save more registers */
 #define LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 

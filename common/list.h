@@ -29,6 +29,11 @@ static inline void list_append(struct list *head, struct list *node)
     head->previous = node;
 }
 
+static inline void list_prepend(struct list *head, struct list *node)
+{
+    list_append(head->next, node);
+}
+
 /* Takes node off whatever list it is on; harmless on a node that is on none. */
 static inline void list_remove(struct list *node)
 {

@@ -81,8 +81,9 @@ void answer_unprepared(struct session *session, int16_t stream, struct cql_span 
 /* cluster did not answer: it stayed silent (OUTCOME_EXPIRED) or its connection broke
  * (OUTCOME_LOST). The fields say what is known: how many of the clusters asked have acknowledged.
  */
-static void reply_no_answer(struct session *session, const struct request *request,
-                            enum cluster_id cluster, const enum outcome outcomes[CLUSTER_COUNT])
+COLD static void reply_no_answer(struct session *session, const struct request *request,
+                                 enum cluster_id cluster,
+                                 const enum outcome outcomes[CLUSTER_COUNT])
 {
     const struct upstream *upstream = &session->upstreams[cluster];
     struct dynbuf *body = &session->worker->reply;
@@ -133,20 +134,28 @@ static void reply_no_answer(struct session *session, const struct request *reque
 
 /* ---- to the client ---- */
 
-static void pass_on(struct session *session, int16_t stream, const uint8_t *frame, size_t length)
+/* A frame that does not fit one piece, or a held answer whose time has come in the middle of
+ * another. */
+COLD static void pass_on_in_parts(struct session *session, int16_t stream, const uint8_t *frame,
+                                  size_t length)
 {
-    if (length > CHUNK_BYTES || session->lock != NULL) {
-        uint8_t header[CQL_HEADER_BYTES];
-        memcpy(header, frame, sizeof header);
-        cql_store_u16(header + 2, (uint16_t)stream);
-        if (session->lock !=
-            NULL) { /* a held answer whose time has come in the middle of another */
-            session_defer(session, header, sizeof header);
-            session_defer(session, frame + sizeof header, length - sizeof header);
-            return;
-        }
-        if (session_forward(session, header, sizeof header))
-            session_forward(session, frame + sizeof header, length - sizeof header);
+    uint8_t header[CQL_HEADER_BYTES];
+    memcpy(header, frame, sizeof header);
+    cql_store_u16(header + 2, (uint16_t)stream);
+    if (session->lock != NULL) {
+        session_defer(session, header, sizeof header);
+        session_defer(session, frame + sizeof header, length - sizeof header);
+        return;
+    }
+    if (session_forward(session, header, sizeof header))
+        session_forward(session, frame + sizeof header, length - sizeof header);
+}
+
+static inline void pass_on(struct session *session, int16_t stream, const uint8_t *frame,
+                           size_t length)
+{
+    if (UNLIKELY(length > CHUNK_BYTES || session->lock != NULL)) {
+        pass_on_in_parts(session, stream, frame, length);
         return;
     }
     uint8_t *to = stream_reserve(&session->client, length);
@@ -235,24 +244,23 @@ static void remember_keyspace(struct session *session, struct cql_header header,
 }
 
 /* Answers that are looked into before they are passed on. */
-static bool is_inspected(const struct request *request, uint8_t opcode)
+static inline bool is_inspected(const struct request *request, uint8_t opcode)
 {
-    return opcode == CQL_OPCODE_ERROR || request->opcode == CQL_OPCODE_PREPARE ||
-           request->statement.class == REQUEST_USE;
+    return opcode == CQL_OPCODE_ERROR ||
+           (UNLIKELY(request->statement.class > REQUEST_WRITE) &&
+            (request->opcode == CQL_OPCODE_PREPARE || request->statement.class == REQUEST_USE));
 }
 
-/* Gives the client the frame of the cluster whose outcome counts. */
-static void deliver(struct session *session, const struct request *request, enum cluster_id cluster,
-                    const uint8_t *frame, size_t length)
+/* What an inspected frame tells is taken in. false: the client has had its answer, or is gone. */
+COLD static bool inspect(struct session *session, const struct request *request,
+                         enum cluster_id cluster, const uint8_t *frame, size_t length)
 {
     struct cql_header header = cql_header_load(frame);
     const char *reason;
-    const uint8_t *body = NULL;
-    if (is_inspected(request, header.opcode) &&
-        (body = open_body(session, &header, frame, &reason)) == NULL) {
-        /* It could be read when it came in. */
+    const uint8_t *body = open_body(session, &header, frame, &reason);
+    if (body == NULL) { /* it could be read when it came in */
         session_close(session, CLOSE_OUT_OF_MEMORY, reason);
-        return;
+        return false;
     }
     if (header.opcode == CQL_OPCODE_ERROR) {
         struct cql_cursor cursor = cql_open_response(header, body);
@@ -261,15 +269,26 @@ static void deliver(struct session *session, const struct request *request, enum
         struct cql_span id = cql_read_string(&cursor);
         if (cluster == CLUSTER_TARGET && is_unprepared && !cursor.failed) {
             deliver_unprepared(session, request, id);
-            return;
+            return false;
         }
     } else if (request->opcode == CQL_OPCODE_PREPARE) {
         deliver_prepared(session, request, header, body, frame, length);
-        return;
+        return false;
     } else if (request->statement.class == REQUEST_USE && header.opcode == CQL_OPCODE_RESULT) {
         remember_keyspace(session, header, body);
         shadow_follow_keyspace(session);
     }
+    return true;
+}
+
+/* Gives the client the frame of the cluster whose outcome counts. */
+static inline void deliver(struct session *session, const struct request *request,
+                           enum cluster_id cluster, const uint8_t *frame, size_t length)
+{
+    struct cql_header header = cql_header_load(frame);
+    if (UNLIKELY(is_inspected(request, header.opcode)) &&
+        !inspect(session, request, cluster, frame, length))
+        return;
     if (paging_may_go_on(session, request, header, frame + CQL_HEADER_BYTES,
                          length - CQL_HEADER_BYTES) &&
         paging_pass_on(session, request, cluster, frame, length))
@@ -290,7 +309,9 @@ static inline void record(struct session *session, struct request *request, enum
     if (request->is_expired && upstream->expired_awaited > 0)
         upstream->expired_awaited--;
     /* A large answer of the other cluster may have been waiting for this word. */
-    stream_resume(&session->upstreams[cluster_other(cluster)].stream, STREAM_PAUSE_MERGE);
+    struct stream *other = &session->upstreams[cluster_other(cluster)].stream;
+    if (UNLIKELY((other->paused & STREAM_PAUSE_MERGE) != 0))
+        stream_resume(other, STREAM_PAUSE_MERGE);
 }
 
 /* The client has its answer and no cluster owes one. */
@@ -304,8 +325,8 @@ static void finish(struct session *session, struct request *request)
 
 /* An outcome has just been recorded for from; frame is the answer that brought it, NULL when there
  * is none to show. */
-static void settle(struct session *session, struct request *request, enum cluster_id from,
-                   const uint8_t *frame, size_t length)
+static inline void settle(struct session *session, struct request *request, enum cluster_id from,
+                          const uint8_t *frame, size_t length)
 {
     enum merge_verdict verdict = merge_decide(request->outcomes, request->answerer);
     if (verdict == MERGE_WAIT) {
@@ -316,13 +337,15 @@ static void settle(struct session *session, struct request *request, enum cluste
         return;
     }
     enum cluster_id cluster = verdict == MERGE_ANSWER_ORIGIN ? CLUSTER_ORIGIN : CLUSTER_TARGET;
-    if (request->outcomes[cluster] == OUTCOME_LOST) {
+    if (UNLIKELY(request->outcomes[cluster] == OUTCOME_LOST)) {
         reply_no_answer(session, request, cluster, request->outcomes);
-    } else if (frame != NULL && cluster == from) {
-        deliver(session, request, cluster, frame, length);
     } else {
-        CHECK(request->held != NULL && request->held_from == cluster);
-        deliver(session, request, cluster, request->held, request->held_length);
+        if (frame == NULL || cluster != from) {
+            CHECK(request->held != NULL && request->held_from == cluster);
+            frame = request->held;
+            length = request->held_length;
+        }
+        deliver(session, request, cluster, frame, length);
     }
     if (session->state != SESSION_DOOMED)
         finish(session, request);
@@ -380,8 +403,9 @@ static void page_is_through(struct request *request)
         continuous_await_next(request);
 }
 
-static void on_frame(struct upstream *upstream, struct request *request, struct cql_header header,
-                     const uint8_t *frame, size_t length)
+/* The answer of a request about which there is something to be done besides passing it on. */
+COLD static void on_special_frame(struct upstream *upstream, struct request *request,
+                                  struct cql_header header, const uint8_t *frame, size_t length)
 {
     struct session *session = upstream->session;
     enum outcome outcome = header.opcode == CQL_OPCODE_ERROR ? OUTCOME_ERROR : OUTCOME_OK;
@@ -415,6 +439,20 @@ static void on_frame(struct upstream *upstream, struct request *request, struct 
         continuous_on_revised(session, request);
     record(session, request, upstream->cluster, outcome, error_code);
     settle(session, request, upstream->cluster, frame, length);
+}
+
+static inline void on_frame(struct upstream *upstream, struct request *request,
+                            struct cql_header header, const uint8_t *frame, size_t length)
+{
+    bool is_special = header.opcode == CQL_OPCODE_ERROR ||
+                      request->statement.class > REQUEST_WRITE || request->is_expired ||
+                      request->is_continuous;
+    if (UNLIKELY(is_special)) {
+        on_special_frame(upstream, request, header, frame, length);
+        return;
+    }
+    record(upstream->session, request, upstream->cluster, OUTCOME_OK, 0);
+    settle(upstream->session, request, upstream->cluster, frame, length);
 }
 
 /* ---- large frames ---- */

@@ -11,7 +11,8 @@ enum request_class {
     REQUEST_SYSTEM_READ, /* SELECT of a system keyspace, DESCRIBE: the system-queries cluster only
                           */
     REQUEST_VIRTUAL,     /* SELECT of system.local, peers, peers_v2: answered by the proxy */
-    REQUEST_WRITE,       /* every other statement: both */
+    REQUEST_WRITE,       /* every other statement: both. Answers to these and the above are passed
+                            on unread, but for errors */
     REQUEST_USE,         /* both; its answer names the session's keyspace */
     REQUEST_CONTROL,     /* PREPARE, REGISTER: both, untracked */
     REQUEST_HEARTBEAT,   /* the proxy's own OPTIONS on an idle upstream */

@@ -219,9 +219,8 @@ static void stamp(struct dispatch *dispatch)
     uint64_t now = (uint64_t)write_clock_next(&worker->shared->write_clock, turn_wall_us(worker));
     cql_store_u32(dispatch->timestamp_bytes, (uint32_t)(now >> 32));
     cql_store_u32(dispatch->timestamp_bytes + 4, (uint32_t)now);
-    edits_add(dispatch->edits, EDIT_BOTH, parameters.timestamp_offset, 0, dispatch->timestamp_bytes,
-              8);
     dispatch_change_flags(dispatch, EDIT_BOTH, CQL_QUERY_TIMESTAMP, 0);
+    dispatch->timestamp_offset = parameters.timestamp_offset;
     metrics_add(worker->metrics, METRIC_STAMPED_WRITES, 1);
 }
 

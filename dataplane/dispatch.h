@@ -40,6 +40,7 @@ struct dispatch {
     uint32_t flags, flags_offset;
     bool flags_changed; /* else the following are not set */
     uint32_t flags_set[CLUSTER_COUNT], flags_cleared[CLUSTER_COUNT];
+    uint32_t timestamp_offset; /* where the proxy's timestamp is inserted; 0: it has none */
 
     /* Bytes of edits: not set until they are needed. */
     uint8_t flags_bytes[CLUSTER_COUNT][4];
@@ -56,6 +57,7 @@ static inline void dispatch_change_flags(struct dispatch *dispatch, uint8_t clus
     if (!dispatch->flags_changed) {
         memset(dispatch->flags_set, 0, sizeof dispatch->flags_set);
         memset(dispatch->flags_cleared, 0, sizeof dispatch->flags_cleared);
+        dispatch->timestamp_offset = 0;
         dispatch->flags_changed = true;
     }
     for (int i = 0; i < CLUSTER_COUNT; i++) {

@@ -45,7 +45,7 @@ void edits_clear(struct edits *edits)
         edits->capacity = 0;
     }
     edits->count = 0;
-    edits->is_used = edits->is_unsorted = edits->failed = false;
+    edits->is_used = edits->is_unsorted = edits->is_split = edits->failed = false;
     edits->clusters = 0;
     memset(edits->growth, 0, sizeof edits->growth);
     /* The first block is the oldest and of the usual size, unless the first need was larger. */
@@ -88,6 +88,7 @@ void edits_add(struct edits *edits, uint8_t clusters, uint32_t at, uint32_t remo
         edits->is_unsorted = true;
     edits->count++;
     edits->clusters |= clusters;
+    edits->is_split |= clusters != EDIT_BOTH;
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         if ((clusters & (1u << i)) != 0)
             edits->growth[i] += (int64_t)length - removed;

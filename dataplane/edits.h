@@ -39,6 +39,7 @@ struct edits {
     bool is_unsorted;
     bool failed;                   /* memory ran out: the request must not be sent */
     uint8_t clusters;              /* EDIT_*: who sees any change */
+    bool is_split;                 /* some change is for one cluster only */
     int64_t growth[CLUSTER_COUNT]; /* of the body, by cluster */
     struct edit_block *blocks;     /* room that was taken, newest first */
 };
@@ -72,6 +73,18 @@ static inline void edits_seal(struct edits *edits)
 {
     if (UNLIKELY(edits->is_unsorted))
         edits_sort(edits);
+}
+
+/* There are changes, and both clusters see all of them. */
+static inline bool edits_are_shared(const struct edits *edits)
+{
+    return edits->clusters == EDIT_BOTH && !edits->is_split;
+}
+
+/* The edits were applied for good: nobody sees a change any more. Room stays taken. */
+static inline void edits_settle(struct edits *edits)
+{
+    edits->clusters = 0;
 }
 
 static inline bool edits_touch(const struct edits *edits, enum cluster_id cluster)

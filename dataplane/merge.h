@@ -18,7 +18,7 @@ enum outcome {
     OUTCOME_NOT_ASKED,
     OUTCOME_AWAITED,
     OUTCOME_OK,
-    OUTCOME_ERROR,   /* the cluster's own ERROR frame */
+    OUTCOME_ERROR,   /* the cluster's own ERROR frame; from here on: failures */
     OUTCOME_LOST,    /* the connection broke before the answer */
     OUTCOME_EXPIRED, /* silent past the timeout */
 };
@@ -27,7 +27,7 @@ enum merge_verdict { MERGE_WAIT, MERGE_ANSWER_ORIGIN, MERGE_ANSWER_TARGET };
 
 static inline bool outcome_is_failure(enum outcome outcome)
 {
-    return outcome == OUTCOME_ERROR || outcome == OUTCOME_LOST || outcome == OUTCOME_EXPIRED;
+    return outcome >= OUTCOME_ERROR;
 }
 
 /* Whose outcome the client gets. At least one cluster was asked. */

@@ -180,16 +180,6 @@ struct metrics_node *metrics_node(struct metrics_block *block, enum metric_pool 
     return entry;
 }
 
-void metrics_observe(struct metric_histogram *histogram, uint64_t elapsed_ns)
-{
-    const uint64_t *bound = histogram->bounds->ns;
-    size_t bucket = 0;
-    while (elapsed_ns > bound[bucket])
-        bucket++;
-    metrics_bump(&histogram->buckets[bucket], 1);
-    metrics_bump(&histogram->sum_ns, (int64_t)elapsed_ns);
-}
-
 int64_t metrics_total(enum metric metric)
 {
     uint64_t sum = 0;

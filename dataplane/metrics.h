@@ -116,7 +116,15 @@ static inline void metrics_add(struct metrics_block *block, enum metric metric, 
     metrics_bump(&block->values[metric], by);
 }
 
-void metrics_observe(struct metric_histogram *histogram, uint64_t elapsed_ns);
+static inline void metrics_observe(struct metric_histogram *histogram, uint64_t elapsed_ns)
+{
+    const uint64_t *bound = histogram->bounds->ns;
+    size_t bucket = 0;
+    while (elapsed_ns > bound[bucket]) /* nearly always the first one or two */
+        bucket++;
+    metrics_bump(&histogram->buckets[bucket], 1);
+    metrics_bump(&histogram->sum_ns, (int64_t)elapsed_ns);
+}
 
 /* Sum of one series over all blocks. */
 int64_t metrics_total(enum metric metric);

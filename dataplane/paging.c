@@ -54,6 +54,13 @@ static enum cql_paging find_in_compressed(const struct session *session, struct 
     return cql_find_paging(header, head, inflated, &offset, &state_length);
 }
 
+bool paging_may_go_on_packed(enum cql_compression compression, const uint8_t *body, size_t length)
+{
+    uint8_t head[PAGING_FLAGS_END];
+    return cql_inflate_head(compression, body, length, head, sizeof head) < sizeof head ||
+           (head[PAGING_FLAGS_END - 1] & CQL_METADATA_MORE_PAGES) != 0;
+}
+
 bool paging_pass_on(struct session *session, const struct request *request, enum cluster_id cluster,
                     const uint8_t *frame, size_t length)
 {

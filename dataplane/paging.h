@@ -8,14 +8,8 @@
 /* Where the flags of a Rows answer's metadata end, when nothing stands before them. */
 #define PAGING_FLAGS_END 8
 
-/* The same question of a body that is compressed. */
-static inline bool paging_may_go_on_packed(enum cql_compression compression, const uint8_t *body,
-                                           size_t length)
-{
-    uint8_t head[PAGING_FLAGS_END];
-    return cql_inflate_head(compression, body, length, head, sizeof head) < sizeof head ||
-           (head[PAGING_FLAGS_END - 1] & CQL_METADATA_MORE_PAGES) != 0;
-}
+/* The question below, of a body that is compressed. */
+bool paging_may_go_on_packed(enum cql_compression compression, const uint8_t *body, size_t length);
 
 /* Whether the frame may need a tag: true for few answers but those that do. */
 static inline bool paging_may_go_on(const struct session *session, const struct request *request,

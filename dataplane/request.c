@@ -83,7 +83,7 @@ void request_end(struct request_table *table, struct request_pool *pool, struct 
     table->free_slots[table->free_count++] = request->slot;
     table->used--;
     list_remove(&request->deadline);
-    list_append(&pool->free, &request->deadline);
+    list_prepend(&pool->free, &request->deadline);
 }
 
 bool request_hold(struct request *request, enum cluster_id from, const uint8_t *frame,

@@ -33,6 +33,7 @@ struct request {
     uint16_t slot;
     int16_t client_stream;
     uint8_t opcode;
+    uint8_t tracked_as; /* enum metric_request, METRIC_REQUEST_COUNT for what is not (tracking.h) */
     bool is_expired;    /* the client has been answered; late answers are dropped */
     bool is_continuous; /* answered with several pages: continuous.h */
     bool is_cancelling; /* a REVISE_REQUEST that cancels it is on its way */
@@ -54,7 +55,7 @@ struct request {
 };
 
 struct request_pool {
-    struct list free;
+    struct list free; /* what was used last comes first: it is still in the processor's caches */
 };
 
 /* A session's slots, grown by doubling up to its limit. */

@@ -12,11 +12,14 @@
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
+/* Frames up to this size are edited once when both clusters are to see the same. */
+#define EDITED_ONCE_MAX ((size_t)2048)
+
 /* ---- bytes ---- */
 
 /* The changes of the query parameters' flags become edits: one for both clusters where they agree.
- */
-static void edit_flags(struct dispatch *dispatch)
+ * What a flag announces comes behind it. */
+APART static void edit_parameters(struct dispatch *dispatch)
 {
     uint32_t flags[CLUSTER_COUNT];
     uint8_t length = 0;
@@ -27,13 +30,16 @@ static void edit_flags(struct dispatch *dispatch)
     if (flags[CLUSTER_ORIGIN] == flags[CLUSTER_TARGET]) {
         edits_add(dispatch->edits, EDIT_BOTH, dispatch->flags_offset, length,
                   dispatch->flags_bytes[CLUSTER_ORIGIN], length);
-        return;
+    } else {
+        for (int i = 0; i < CLUSTER_COUNT; i++) {
+            if (flags[i] != dispatch->flags)
+                edits_add(dispatch->edits, (uint8_t)(1u << i), dispatch->flags_offset, length,
+                          dispatch->flags_bytes[i], length);
+        }
     }
-    for (int i = 0; i < CLUSTER_COUNT; i++) {
-        if (flags[i] != dispatch->flags)
-            edits_add(dispatch->edits, (uint8_t)(1u << i), dispatch->flags_offset, length,
-                      dispatch->flags_bytes[i], length);
-    }
+    if (dispatch->timestamp_offset > 0)
+        edits_add(dispatch->edits, EDIT_BOTH, dispatch->timestamp_offset, 0,
+                  dispatch->timestamp_bytes, sizeof dispatch->timestamp_bytes);
 }
 
 static bool write_run(struct stream *stream, const uint8_t *bytes, size_t length,
@@ -44,24 +50,30 @@ static bool write_run(struct stream *stream, const uint8_t *bytes, size_t length
     return stream_write(stream, bytes, length);
 }
 
-/* The frame as it came, with its stream id replaced. */
-static bool write_as_it_came(const struct dispatch *dispatch, struct stream *stream, uint16_t slot)
+COLD static bool write_large_as_it_came(const struct dispatch *dispatch, struct stream *stream,
+                                        uint16_t slot)
 {
-    size_t total = dispatch->frame_length;
-    if (LIKELY(total <= CHUNK_BYTES)) {
-        uint8_t *to = stream_reserve(stream, total);
-        if (to == NULL)
-            return false;
-        memcpy(to, dispatch->frame, total);
-        cql_store_u16(to + 2, slot);
-        return true;
-    }
     uint8_t header[CQL_HEADER_BYTES];
     memcpy(header, dispatch->frame, sizeof header);
     cql_store_u16(header + 2, slot);
     return stream_write(stream, header, sizeof header) &&
-           write_run(stream, dispatch->frame + sizeof header, total - sizeof header,
-                     dispatch->frame_chunk);
+           write_run(stream, dispatch->frame + sizeof header,
+                     dispatch->frame_length - sizeof header, dispatch->frame_chunk);
+}
+
+/* The frame as it came, with its stream id replaced. */
+static inline bool write_as_it_came(const struct dispatch *dispatch, struct stream *stream,
+                                    uint16_t slot)
+{
+    size_t total = dispatch->frame_length;
+    if (UNLIKELY(total > CHUNK_BYTES))
+        return write_large_as_it_came(dispatch, stream, slot);
+    uint8_t *to = stream_reserve(stream, total);
+    if (to == NULL)
+        return false;
+    memcpy(to, dispatch->frame, total);
+    cql_store_u16(to + 2, slot);
+    return true;
 }
 
 struct large_write {
@@ -75,31 +87,62 @@ static bool write_piece(void *context, const uint8_t *bytes, size_t length, bool
     return write_run(write->stream, bytes, length, is_body ? write->chunk : NULL);
 }
 
-static bool write_edited(const struct dispatch *dispatch, enum cluster_id cluster,
-                         struct stream *stream, uint16_t slot)
+COLD static bool write_large_edited(const struct dispatch *dispatch, enum cluster_id cluster,
+                                    struct stream *stream, struct cql_header header)
 {
-    struct cql_header header = dispatch->header;
-    CHECK(!dispatch->is_head);
-    header.stream = (int16_t)slot;
-    header.flags |= dispatch->header_flags;
-    header.body_length = (uint32_t)(header.body_length + dispatch->edits->growth[cluster]);
-    size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
-    if (LIKELY(total <= CHUNK_BYTES)) {
-        uint8_t *to = stream_reserve(stream, total);
-        if (to == NULL)
-            return false;
-        cql_header_store(to, header);
-        uint8_t *end = edits_copy(dispatch->edits, cluster, dispatch->body,
-                                  dispatch->header.body_length, to + CQL_HEADER_BYTES);
-        CHECK(end == to + total);
-        return true;
-    }
     uint8_t bytes[CQL_HEADER_BYTES];
     cql_header_store(bytes, header);
     struct large_write write = {.stream = stream, .chunk = dispatch->body_chunk};
     return stream_write(stream, bytes, sizeof bytes) &&
            edits_apply(dispatch->edits, cluster, dispatch->body, dispatch->header.body_length,
                        write_piece, &write);
+}
+
+/* The header of the frame that cluster is sent. */
+static inline struct cql_header edited_header(const struct dispatch *dispatch,
+                                              enum cluster_id cluster, uint16_t slot)
+{
+    struct cql_header header = dispatch->header;
+    CHECK(!dispatch->is_head);
+    header.stream = (int16_t)slot;
+    header.flags |= dispatch->header_flags;
+    header.body_length = (uint32_t)(header.body_length + dispatch->edits->growth[cluster]);
+    return header;
+}
+
+APART static bool write_edited(const struct dispatch *dispatch, enum cluster_id cluster,
+                               struct stream *stream, uint16_t slot)
+{
+    struct cql_header header = edited_header(dispatch, cluster, slot);
+    size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
+    if (UNLIKELY(total > CHUNK_BYTES))
+        return write_large_edited(dispatch, cluster, stream, header);
+    uint8_t *to = stream_reserve(stream, total);
+    if (to == NULL)
+        return false;
+    cql_header_store(to, header);
+    uint8_t *end = edits_copy(dispatch->edits, cluster, dispatch->body,
+                              dispatch->header.body_length, to + CQL_HEADER_BYTES);
+    CHECK(end == to + total);
+    return true;
+}
+
+/* Both clusters are sent the same changes: they are made once, and what comes out takes the place
+ * of the frame that came. */
+APART static void edit_once(struct dispatch *dispatch)
+{
+    struct cql_header header = edited_header(dispatch, CLUSTER_ORIGIN, 0);
+    size_t total = CQL_HEADER_BYTES + (size_t)header.body_length;
+    uint8_t *frame = total > EDITED_ONCE_MAX ? NULL : edits_room(dispatch->edits, total);
+    if (frame == NULL)
+        return;
+    cql_header_store(frame, header);
+    edits_copy(dispatch->edits, CLUSTER_ORIGIN, dispatch->body, dispatch->header.body_length,
+               frame + CQL_HEADER_BYTES);
+    edits_settle(dispatch->edits);
+    dispatch->frame = frame;
+    dispatch->frame_length = total;
+    dispatch->frame_chunk = NULL;
 }
 
 /* As shadow_write_frame. */
@@ -130,6 +173,25 @@ static bool asks_for_pages(const struct dispatch *dispatch, struct plan plan)
            plan.sends[CLUSTER_ORIGIN] != plan.sends[CLUSTER_TARGET];
 }
 
+COLD static void refuse_unavailable(const struct dispatch *dispatch, uint16_t consistency,
+                                    struct plan plan, const struct upstream *upstream)
+{
+    struct session *session = dispatch->session;
+    metrics_add(session->worker->metrics, METRIC_REFUSED_UNAVAILABLE, 1);
+    answer_unavailable(session, dispatch->header.stream, consistency, plan.sends, upstream);
+}
+
+COLD static void refuse_without_slot(const struct dispatch *dispatch)
+{
+    struct session *session = dispatch->session;
+    metrics_add(session->worker->metrics, METRIC_REFUSED_NO_STREAM_ID, 1);
+    session_reply_error(session, dispatch->header.stream, CQL_ERROR_OVERLOADED,
+                        "no stream id available: %u requests are in flight on this connection "
+                        "(PROXY_MAX_STREAM_IDS), "
+                        "please retry on next host",
+                        session->requests.used);
+}
+
 struct request *send_request(struct dispatch *dispatch, struct statement_class statement,
                              uint16_t consistency, struct plan plan)
 {
@@ -139,24 +201,18 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
         const struct upstream *upstream = &session->upstreams[i];
         if (!plan.sends[i] || upstream->state == UPSTREAM_READY)
             continue;
-        metrics_add(worker->metrics, METRIC_REFUSED_UNAVAILABLE, 1);
-        answer_unavailable(session, dispatch->header.stream, consistency, plan.sends, upstream);
+        refuse_unavailable(dispatch, consistency, plan, upstream);
         return NULL;
     }
     struct request *request = request_begin(&session->requests, &worker->requests);
     if (request == NULL) {
-        metrics_add(worker->metrics, METRIC_REFUSED_NO_STREAM_ID, 1);
-        session_reply_error(session, dispatch->header.stream, CQL_ERROR_OVERLOADED,
-                            "no stream id available: %u requests are in flight on this connection "
-                            "(PROXY_MAX_STREAM_IDS), "
-                            "please retry on next host",
-                            session->requests.used);
+        refuse_without_slot(dispatch);
         return NULL;
     }
     if (UNLIKELY(worker->config->tracing_enabled))
         request_trace_begin(dispatch, request);
     if (dispatch->flags_changed)
-        edit_flags(dispatch);
+        edit_parameters(dispatch);
     edits_seal(dispatch->edits);
     if (UNLIKELY(dispatch->edits->failed)) {
         request_end(&session->requests, &worker->requests, request);
@@ -167,6 +223,9 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
         request_end(&session->requests, &worker->requests, request);
         return NULL;
     }
+    if (edits_are_shared(dispatch->edits) && plan.sends[CLUSTER_ORIGIN] &&
+        plan.sends[CLUSTER_TARGET])
+        edit_once(dispatch);
     request->client_stream = dispatch->header.stream;
     request->opcode = dispatch->header.opcode;
     request->statement = statement;

@@ -180,8 +180,8 @@ static size_t refuse_version(struct session *session, struct cql_header header,
 
 /* Checks what only the header tells. false: the frame was answered; *used says how much of it is
  * done with. */
-static bool admit_header(struct session *session, struct cql_header header, const uint8_t *frame,
-                         size_t *used)
+COLD static bool admit_header(struct session *session, struct cql_header header,
+                              const uint8_t *frame, size_t *used)
 {
     *used = CQL_HEADER_BYTES;
     const char *fault = NULL;
@@ -236,6 +236,17 @@ static bool admit_header(struct session *session, struct cql_header header, cons
     return true;
 }
 
+/* What nearly every header is: admit_header would find nothing wrong with it. */
+static inline bool is_usual_header(const struct session *session, struct cql_header header)
+{
+    return session->state == SESSION_READY && header.version == session->version &&
+           !header.is_response && header.stream >= 0 &&
+           ((header.flags & CQL_FLAG_COMPRESSED) == 0 ||
+            session->compression != CQL_COMPRESSION_NONE) &&
+           header.body_length <= SESSION_REQUEST_MAX && cql_opcode_is_request(header.opcode) &&
+           header.opcode != CQL_OPCODE_REVISE_REQUEST;
+}
+
 static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t length,
                               struct chunk *whole, size_t *need)
 {
@@ -254,7 +265,8 @@ static size_t on_client_input(struct stream *stream, const uint8_t *data, size_t
         const uint8_t *frame = data + done;
         struct cql_header header = framing_header(frame);
         size_t used;
-        if (!admit_header(session, header, frame, &used)) {
+        if (UNLIKELY(!is_usual_header(session, header)) &&
+            !admit_header(session, header, frame, &used)) {
             done += used;
             continue;
         }

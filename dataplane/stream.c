@@ -323,7 +323,7 @@ struct chunk *stream_tail(struct stream *stream, size_t length)
     return fresh;
 }
 
-uint8_t *stream_reserve(struct stream *stream, size_t length)
+uint8_t *stream_reserve_anew(struct stream *stream, size_t length)
 {
     CHECK(length <= CHUNK_BYTES);
     if (!stream_is_open(stream))

@@ -151,10 +151,32 @@ static inline bool stream_is_open(const struct stream *stream)
     return transport_is_open(&stream->transport);
 }
 
+/* Whether the output's last chunk takes length more bytes. */
+static inline bool stream_has_room(const struct stream *stream, size_t length)
+{
+    const struct chunk *tail = stream->output_last;
+    return tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES &&
+           chunk_room(tail) >= length;
+}
+
+/* stream_reserve where it is not just the end of a chunk in use. */
+uint8_t *stream_reserve_anew(struct stream *stream, size_t length);
+
 /* Room for length contiguous bytes at the end of the output (length <= CHUNK_BYTES), already
  * counted as written: the caller fills them before it returns to the loop. NULL: memory is out or
  * the stream is closed. */
-uint8_t *stream_reserve(struct stream *stream, size_t length);
+static inline uint8_t *stream_reserve(struct stream *stream, size_t length)
+{
+    if (!stream_has_room(stream, length) || list_is_empty(&stream->dirty) ||
+        stream->writes_segments)
+        return stream_reserve_anew(stream, length);
+    struct chunk *tail = stream->output_last;
+    uint8_t *room = tail->bytes + tail->end;
+    tail->end += length;
+    stream->queued += length;
+    return room;
+}
+
 /* Queues a copy of any length. */
 MUST_CHECK bool stream_write(struct stream *stream, const void *bytes, size_t length);
 /* Queues chunk's bytes [start, start + length) without copying. */

@@ -21,14 +21,6 @@ static inline bool stream_is_waiting_for_large(const struct stream *stream)
            stream->input->end < stream->input_need;
 }
 
-/* Whether the output's last chunk takes length more bytes. */
-static inline bool stream_has_room(const struct stream *stream, size_t length)
-{
-    const struct chunk *tail = stream->output_last;
-    return tail != NULL && tail->parent == NULL && tail->capacity == CHUNK_BYTES &&
-           chunk_room(tail) >= length;
-}
-
 /* The output's last chunk, with room for length contiguous bytes (length <= CHUNK_BYTES), or NULL:
  * memory is out. */
 struct chunk *stream_tail(struct stream *stream, size_t length);

@@ -7,34 +7,38 @@
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
-static bool is_tracked(const struct request *request)
-{
-    return request->statement.class != REQUEST_CONTROL &&
-           request->statement.class != REQUEST_HEARTBEAT;
-}
-
-static bool is_dual(const struct request *request)
-{
-    return request->outcomes[CLUSTER_ORIGIN] != OUTCOME_NOT_ASKED &&
-           request->outcomes[CLUSTER_TARGET] != OUTCOME_NOT_ASKED;
-}
-
 static enum metric_request kind_of(const struct request *request)
 {
-    if (is_dual(request))
-        return METRIC_REQUEST_WRITES;
-    return request->outcomes[CLUSTER_ORIGIN] != OUTCOME_NOT_ASKED ? METRIC_REQUEST_READS_ORIGIN
-                                                                  : METRIC_REQUEST_READS_TARGET;
+    if (request->statement.class == REQUEST_CONTROL ||
+        request->statement.class == REQUEST_HEARTBEAT)
+        return METRIC_REQUEST_COUNT;
+    if (request->outcomes[CLUSTER_ORIGIN] == OUTCOME_NOT_ASKED)
+        return METRIC_REQUEST_READS_TARGET;
+    return request->outcomes[CLUSTER_TARGET] == OUTCOME_NOT_ASKED ? METRIC_REQUEST_READS_ORIGIN
+                                                                  : METRIC_REQUEST_WRITES;
 }
 
-static enum metric inflight_gauge(enum metric_request kind)
+static bool is_tracked(const struct request *request)
 {
-    static const enum metric gauges[] = {
+    return request->tracked_as != METRIC_REQUEST_COUNT;
+}
+
+static void count_in_flight(struct session *session, const struct request *request, int64_t by)
+{
+    static const enum metric gauges[METRIC_REQUEST_COUNT] = {
         [METRIC_REQUEST_READS_ORIGIN] = METRIC_INFLIGHT_READS_ORIGIN,
         [METRIC_REQUEST_READS_TARGET] = METRIC_INFLIGHT_READS_TARGET,
         [METRIC_REQUEST_WRITES] = METRIC_INFLIGHT_WRITES,
     };
-    return gauges[kind];
+    metrics_add(session->worker->metrics, gauges[request->tracked_as], by);
+}
+
+static void count_used_ids(struct session *session, const struct request *request, int64_t by)
+{
+    for (int i = 0; i < CLUSTER_COUNT; i++) {
+        if (request->outcomes[i] == OUTCOME_AWAITED)
+            metrics_bump(&session->upstreams[i].metrics->values[NODE_USED_STREAM_IDS], by);
+    }
 }
 
 enum metric_node_error tracking_error_label(int32_t code)
@@ -50,14 +54,21 @@ enum metric_node_error tracking_error_label(int32_t code)
     }
 }
 
-void tracking_begin(struct session *session, const struct request *request)
+void tracking_begin(struct session *session, struct request *request)
 {
-    for (int i = 0; i < CLUSTER_COUNT; i++) {
-        if (request->outcomes[i] == OUTCOME_AWAITED)
-            metrics_bump(&session->upstreams[i].metrics->values[NODE_USED_STREAM_IDS], 1);
-    }
+    request->tracked_as = (uint8_t)kind_of(request);
+    count_used_ids(session, request, 1);
     if (is_tracked(request))
-        metrics_add(session->worker->metrics, inflight_gauge(kind_of(request)), 1);
+        count_in_flight(session, request, 1);
+}
+
+COLD static void count_node_failure(struct metrics_node *node, enum outcome outcome,
+                                    int32_t error_code)
+{
+    metrics_bump(&node->failed[outcome == OUTCOME_ERROR     ? tracking_error_label(error_code)
+                               : outcome == OUTCOME_EXPIRED ? NODE_ERROR_CLIENT_TIMEOUT
+                                                            : NODE_ERROR_OTHER],
+                 1);
 }
 
 void tracking_outcome(struct session *session, const struct request *request,
@@ -68,47 +79,45 @@ void tracking_outcome(struct session *session, const struct request *request,
         metrics_bump(&node->values[NODE_USED_STREAM_IDS], -1);
     if (!is_tracked(request) || request->is_expired)
         return;
-    if (outcome == OUTCOME_ERROR)
-        metrics_bump(&node->failed[tracking_error_label(error_code)], 1);
-    else if (outcome == OUTCOME_EXPIRED)
-        metrics_bump(&node->failed[NODE_ERROR_CLIENT_TIMEOUT], 1);
-    else if (outcome == OUTCOME_LOST)
-        metrics_bump(&node->failed[NODE_ERROR_OTHER], 1);
-    metrics_observe(&node->duration[is_dual(request) ? 1 : 0],
+    if (UNLIKELY(outcome_is_failure(outcome)))
+        count_node_failure(node, outcome, error_code);
+    metrics_observe(&node->duration[request->tracked_as == METRIC_REQUEST_WRITES ? 1 : 0],
                     worker_now(session->worker) - request->started_ns);
+}
+
+COLD static void count_failure(struct metrics_block *metrics, enum metric_request kind,
+                               bool origin_failed, bool target_failed)
+{
+    bool is_write = kind == METRIC_REQUEST_WRITES;
+    enum metric metric;
+    if (origin_failed && target_failed && is_write)
+        metric = METRIC_FAILED_WRITES_BOTH;
+    else if (origin_failed)
+        metric = is_write ? METRIC_FAILED_WRITES_ORIGIN : METRIC_FAILED_READS_ORIGIN;
+    else
+        metric = is_write ? METRIC_FAILED_WRITES_TARGET : METRIC_FAILED_READS_TARGET;
+    metrics_add(metrics, metric, 1);
 }
 
 void tracking_end(struct session *session, const struct request *request,
                   const enum outcome outcomes[CLUSTER_COUNT])
 {
     struct metrics_block *metrics = session->worker->metrics;
+    enum metric_request kind = request->tracked_as;
     if (!is_tracked(request))
         return;
-    enum metric_request kind = kind_of(request);
     bool origin_failed = outcome_is_failure(outcomes[CLUSTER_ORIGIN]);
     bool target_failed = outcome_is_failure(outcomes[CLUSTER_TARGET]);
-    metrics_add(metrics, inflight_gauge(kind), -1);
+    count_in_flight(session, request, -1);
     metrics_observe(&metrics->request_duration[kind],
                     worker_now(session->worker) - request->started_ns);
-    if (kind != METRIC_REQUEST_WRITES) {
-        if (origin_failed || target_failed)
-            metrics_add(metrics,
-                        origin_failed ? METRIC_FAILED_READS_ORIGIN : METRIC_FAILED_READS_TARGET, 1);
-    } else if (origin_failed || target_failed) {
-        metrics_add(metrics,
-                    origin_failed && target_failed ? METRIC_FAILED_WRITES_BOTH
-                    : origin_failed                ? METRIC_FAILED_WRITES_ORIGIN
-                                                   : METRIC_FAILED_WRITES_TARGET,
-                    1);
-    }
+    if (UNLIKELY(origin_failed || target_failed))
+        count_failure(metrics, kind, origin_failed, target_failed);
 }
 
 void tracking_abandon(struct session *session, const struct request *request)
 {
-    for (int i = 0; i < CLUSTER_COUNT; i++) {
-        if (request->outcomes[i] == OUTCOME_AWAITED)
-            metrics_bump(&session->upstreams[i].metrics->values[NODE_USED_STREAM_IDS], -1);
-    }
+    count_used_ids(session, request, -1);
     if (is_tracked(request) && !request->is_expired)
-        metrics_add(session->worker->metrics, inflight_gauge(kind_of(request)), -1);
+        count_in_flight(session, request, -1);
 }

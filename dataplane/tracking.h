@@ -11,7 +11,7 @@ struct session;
 /* The error label of an ERROR frame's code. */
 enum metric_node_error tracking_error_label(int32_t code);
 /* The request has been sent to the clusters whose outcome is AWAITED. */
-void tracking_begin(struct session *session, const struct request *request);
+void tracking_begin(struct session *session, struct request *request);
 /* cluster has answered (error_code: of its ERROR frame) or will not any more. */
 void tracking_outcome(struct session *session, const struct request *request,
                       enum cluster_id cluster, enum outcome outcome, int32_t error_code);

@@ -89,5 +89,17 @@ static inline void cql_header_store(uint8_t *data, struct cql_header header)
 
 /* "QUERY", or "UNKNOWN". */
 const char *cql_opcode_name(uint8_t opcode);
-bool cql_opcode_is_request(uint8_t opcode);
-bool cql_opcode_is_response(uint8_t opcode);
+
+enum cql_direction { CQL_DIRECTION_UNKNOWN, CQL_DIRECTION_REQUEST, CQL_DIRECTION_RESPONSE };
+
+extern const uint8_t cql_opcode_directions[256]; /* enum cql_direction */
+
+static inline bool cql_opcode_is_request(uint8_t opcode)
+{
+    return cql_opcode_directions[opcode] == CQL_DIRECTION_REQUEST;
+}
+
+static inline bool cql_opcode_is_response(uint8_t opcode)
+{
+    return cql_opcode_directions[opcode] == CQL_DIRECTION_RESPONSE;
+}

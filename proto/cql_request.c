@@ -1,16 +1,22 @@
 /* Partial decoding of request bodies. Pure; every length is checked by the cursor. */
 #include "proto/cql_request.h"
 
-/* A request with the CUSTOM_PAYLOAD flag opens with a [bytes map] (section 2.2). */
-static struct cql_cursor open_body(struct cql_header header, const uint8_t *body)
+/* A [bytes map] (section 2.2). */
+COLD static struct cql_cursor behind_payload(struct cql_cursor cursor)
 {
-    struct cql_cursor cursor = cql_cursor_over(body, header.body_length);
-    if ((header.flags & CQL_FLAG_CUSTOM_PAYLOAD) == 0)
-        return cursor;
     for (uint16_t left = cql_read_u16(&cursor); left > 0 && !cursor.failed; left--) {
         (void)cql_read_string(&cursor);
         (void)cql_read_bytes(&cursor);
     }
+    return cursor;
+}
+
+/* A request with the CUSTOM_PAYLOAD flag opens with one. */
+static inline struct cql_cursor open_body(struct cql_header header, const uint8_t *body)
+{
+    struct cql_cursor cursor = cql_cursor_over(body, header.body_length);
+    if (UNLIKELY((header.flags & CQL_FLAG_CUSTOM_PAYLOAD) != 0))
+        return behind_payload(cursor);
     return cursor;
 }
 
@@ -29,9 +35,11 @@ static uint32_t read_flags(struct cql_header header, struct cql_cursor *cursor)
 static inline void read_head(struct cql_header header, const uint8_t *body,
                              struct cql_cursor *cursor, struct cql_statement_request *request)
 {
-    request->consistency = cql_read_u16(cursor);
-    request->flags_offset = offset_of(cursor, body);
-    request->flags = read_flags(header, cursor);
+    uint8_t flags_bytes = cql_version_has_int_flags(header.version) ? 4 : 1;
+    const uint8_t *head = cql_cursor_take(cursor, 2u + flags_bytes);
+    request->consistency = head == NULL ? 0 : cql_load_u16(head);
+    request->flags = head == NULL ? 0 : cql_load_flags(head + 2, flags_bytes);
+    request->flags_offset = offset_of(cursor, body) - flags_bytes;
     request->rest = *cursor;
 }
 
