@@ -45,7 +45,15 @@ static void write_caller(const struct access_caller *caller, struct http_respons
 
 void api_get_session(const struct http_request *request, struct http_response *response)
 {
-    write_caller(request->caller, response);
+    struct access_caller caller;
+    struct access_refusal refusal;
+    bool is_known =
+        access_check(request->access, request->access_request, ROLE_VIEWER, &caller, &refusal);
+    /* A page that asks whether it has to log in is answered, not refused. */
+    if (is_known || (refusal.status == 401 && !refusal.is_token_bad))
+        write_caller(&caller, response);
+    else
+        http_refuse(response, &refusal);
 }
 
 void api_post_session(const struct http_request *request, struct http_response *response)

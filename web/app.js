@@ -421,7 +421,8 @@ element("log-out").addEventListener("click", async () => {
 async function begin() {
   try {
     const response = await fetch("/api/v1/session");
-    if (response.ok) showContent(await response.json());
+    const session = await response.json();
+    if (session.csrf_token) showContent(session);
     else showLogIn("It takes a token of this control plane.");
   } catch {
     showConnection("Control plane not reachable; data planes keep serving", "bad");

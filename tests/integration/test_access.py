@@ -254,6 +254,10 @@ def test_a_log_in_is_a_strict_cookie(control):
     again = json.loads(browser.call("GET", "/api/v1/session", csrf=False)[2])
     assert again["csrf_token"] == browser.csrf and 0 < again["idle_seconds"] <= 3600 and again["remaining_seconds"] <= 43200
     assert "csrf_token" not in json.loads(control.call("GET", "/api/v1/session")[2])
+    for cookie in ({}, {"Cookie": "cloudgate-session=" + "x" * 43}):  # a page that asks is told, not refused
+        status, _, body = call("GET", control.url("/api/v1/session"), headers=cookie)
+        assert status == 200 and json.loads(body) == {"actor": "nobody", "role": "none", "token_expires_ms": None}
+    assert call("GET", control.url("/api/v1/session"), headers=bearer("cgt_" + "x" * 43))[0] == 401
     assert browser.cookie.split("=")[1] not in control.log()
 
 
