@@ -204,6 +204,72 @@ static void test_round_trips(void **state)
     free(plain);
 }
 
+/* Every head of every small body, whole and cut off anywhere, in room of exactly its size. */
+static void test_heads_of_all_sizes(void **state)
+{
+    (void)state;
+    enum { LONGEST = 80 };
+    uint8_t plain[LONGEST];
+    for (size_t a = 0; a < ARRAY_COUNT(algorithms); a++) {
+        for (unsigned kind = 0; kind < 4; kind++) {
+            for (size_t length = 0; length <= LONGEST; length++) {
+                fill(plain, length, kind);
+                uint8_t *made = malloc(cql_deflated_bound(algorithms[a], length));
+                size_t used = cql_deflate(algorithms[a], plain, length, made);
+                for (size_t there = 0; there <= used; there++) {
+                    uint8_t *body = copy_of(made, there);
+                    for (size_t wanted = 0; wanted <= length + 2; wanted++) {
+                        uint8_t *head = malloc(wanted + (wanted == 0));
+                        size_t got = cql_inflate_head(algorithms[a], body, there, head, wanted);
+                        size_t most = wanted < length ? wanted : length;
+                        assert_true(there < used ? got <= most : got == most);
+                        assert_memory_equal(head, plain, got);
+                        free(head);
+                    }
+                    free(body);
+                }
+                free(made);
+            }
+        }
+    }
+}
+
+/* LZ4 by hand: lengths that take bytes of their own, and copies from where nothing is. */
+static void test_lz4_heads(void **state)
+{
+    (void)state;
+    uint8_t body[4 + 2 + 15 + 255 + 3 + 3 + 6], plain[600], head[600];
+    uint8_t *to = body;
+    cql_store_u32(to, sizeof plain);
+    to += 4;
+    /* 270 literals (15 + 255 + 0), then 4 + 15 + 255 + 46 = 320 bytes from 3 back */
+    memcpy(to, "\xff\xff\0", 3);
+    to += 3;
+    for (size_t i = 0; i < 270; i++)
+        to[i] = plain[i] = (uint8_t)(i * 7);
+    to += 270;
+    memcpy(to, "\3\0\xff\x2e", 4);
+    to += 4;
+    for (size_t i = 270; i < 590; i++)
+        plain[i] = plain[i - 3];
+    size_t length = (size_t)(to - body);
+    for (size_t wanted = 0; wanted <= 590; wanted++) {
+        memset(head, 0xa5, sizeof head);
+        assert_int_equal(cql_inflate_head(CQL_COMPRESSION_LZ4, body, length, head, wanted), wanted);
+        assert_memory_equal(head, plain, wanted);
+        assert_true(head[wanted] == 0xa5);
+    }
+    assert_int_equal(cql_inflate_head(CQL_COMPRESSION_LZ4, body, length, head, 600), 590);
+    /* Without the last byte of the copy's length nothing of it shows. */
+    assert_int_equal(cql_inflate_head(CQL_COMPRESSION_LZ4, body, length - 1, head, 600), 270);
+    for (size_t distance = 0; distance <= 271; distance += 271) {
+        body[4 + 3 + 270] = (uint8_t)distance;
+        body[4 + 3 + 271] = (uint8_t)(distance >> 8);
+        assert_int_equal(cql_inflate_head(CQL_COMPRESSION_LZ4, body, length, head, 270), 270);
+        assert_int_equal(cql_inflate_head(CQL_COMPRESSION_LZ4, body, length, head, 271), 0);
+    }
+}
+
 /* The best either algorithm can do stays within what is held possible. */
 static void test_the_most_compressible_body_is_accepted(void **state)
 {
@@ -359,6 +425,8 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_known_bodies),
         cmocka_unit_test(test_round_trips),
+        cmocka_unit_test(test_heads_of_all_sizes),
+        cmocka_unit_test(test_lz4_heads),
         cmocka_unit_test(test_the_most_compressible_body_is_accepted),
         cmocka_unit_test(test_hostile_lengths),
         cmocka_unit_test(test_corrupt_blocks),
