@@ -10,14 +10,13 @@
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_at, first_argument)                                                     \
     __attribute__((format(printf, format_at, first_argument)))
-#define COLD                                                                                       \
-    __attribute__((noinline, cold)) /* hardly ever runs: kept out of the way of what does */
-#define APART               __attribute__((noinline)) /* kept from making its only caller save more registers */
 #define LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 /* A function off the usual way: kept apart, so that its callers stay small. */
 #define COLD __attribute__((cold, noinline))
+/* One that runs often, but would make its only caller save registers for it each time. */
+#define APART __attribute__((noinline))
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
