@@ -70,7 +70,8 @@ bool store_copy(sqlite3 *db, pthread_mutex_t *mutex, const char *to, char *error
     /* journal_mode: the copy is one file, without the companions of a WAL. */
     bool good = (sqlite3_open_v2(temporary, &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
                                  NULL) == SQLITE_OK &&
-                 store_run(copy, "PRAGMA trusted_schema = OFF; PRAGMA synchronous = EXTRA") &&
+                 store_run(copy, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
+                                 "PRAGMA synchronous = EXTRA") &&
                  copy_pages(copy, db, mutex) && store_run(copy, "PRAGMA journal_mode = DELETE")) ||
                 store_explain(temporary, copy, "write the copy", error, error_size);
     good = good && store_check_integrity(temporary, copy, error, error_size);

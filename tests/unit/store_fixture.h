@@ -79,3 +79,53 @@ static inline void place_sql(const char *path, const char *sql)
         fail_msg("%s: %s", sql, problem);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
+
+/* The first column of the first row. */
+static inline int64_t place_number(const char *path, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA locking_mode = EXCLUSIVE", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    return number;
+}
+
+static const struct {
+    int version;
+    const char *statements;
+} place_migrations[] = {
+#define MIGRATION(version, statements)                     {version, statements},
+#define MIGRATION_WITH(version, statements, convert, then) {version, statements},
+#include "controlplane/migrations.def"
+#undef MIGRATION
+#undef MIGRATION_WITH
+};
+
+/* A store as the version before the audit chain left it: three revisions, three rows. */
+static inline void place_schema_2(const char *path)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(place_migrations); i++)
+        if (place_migrations[i].version <= 2)
+            place_sql(path, place_migrations[i].statements);
+    place_sql(path, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
+                    "PRAGMA application_id = 1128743729; PRAGMA user_version = 2;"
+                    "INSERT INTO routing VALUES (1, '00000000-0000-4000-8000-000000000002', 3, 1,"
+                    " 1, 'operator', 20);"
+                    "INSERT INTO audit VALUES"
+                    " (1, 1000, 'cloudgate-control', '', 'create', 1, NULL,"
+                    "  '{\"revision\":1,\"forward_reads_to_target\":false}'),"
+                    " (2, 2000, 'x''y', 'agent', 'change', 2,"
+                    "  '{\"revision\":1,\"forward_reads_to_target\":false}',"
+                    "  '{\"revision\":2,\"forward_reads_to_target\":true}'),"
+                    " (3, 3000, '10.0.0.1', 'agent', 'change', 3,"
+                    "  '{\"revision\":2,\"forward_reads_to_target\":true,"
+                    "\"shadow_read_percent\":0}',"
+                    "  '{\"revision\":3,\"forward_reads_to_target\":true,"
+                    "\"shadow_read_percent\":20}')");
+}

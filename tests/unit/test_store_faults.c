@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "store_fixture.h"
@@ -25,7 +26,7 @@ enum fault {
     FAULT_POWER
 };
 
-#define FILES_MAX 8
+#define FILES_MAX 16
 
 /* A file as the disk would have it after a power cut. */
 struct durable {
@@ -98,6 +99,14 @@ static struct durable *durable_file(const char *path)
     *file = (struct durable){0};
     snprintf(file->path, sizeof file->path, "%s", path);
     return file;
+}
+
+static bool is_known(const char *path)
+{
+    for (size_t i = 0; i < disk.file_count; i++)
+        if (strcmp(disk.files[i].path, path) == 0)
+            return true;
+    return false;
 }
 
 static void make_durable(struct durable *file)
@@ -233,6 +242,8 @@ static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int
                      int *out_flags)
 {
     struct shim_file *opened = shim(file);
+    if (name != NULL && access(name, F_OK) == 0 && !is_known(name))
+        make_durable(durable_file(name)); /* it was there before this play */
     *opened = (struct shim_file){.real = (sqlite3_file *)(opened + 1)};
     int code = real_vfs(vfs)->xOpen(real_vfs(vfs), name, opened->real, flags, out_flags);
     if (code != SQLITE_OK)
@@ -316,8 +327,9 @@ static struct outcome play(const struct place *place, unsigned changes)
     return outcome;
 }
 
-static void check_after(const struct place *place, const struct outcome *outcome, const char *what,
-                        unsigned long at)
+/* first: the revision a store that would not open has kept. */
+static void check_after(const struct place *place, const struct outcome *outcome, uint64_t first,
+                        const char *what, unsigned long at)
 {
     struct routing_state routing;
     struct store_audit_verdict verdict;
@@ -333,6 +345,8 @@ static void check_after(const struct place *place, const struct outcome *outcome
           routing.forward_reads_to_target == !outcome->reads))
         fail_msg("%s at %lu: revision %llu after %llu was acknowledged", what, at,
                  (unsigned long long)routing.revision, (unsigned long long)outcome->acknowledged);
+    if (!outcome->is_open)
+        assert_int_equal(routing.revision, first);
     store_audit_verify(store, NULL, &verdict);
     if (!verdict.is_whole)
         fail_msg("%s at %lu: %s", what, at, verdict.detail);
@@ -343,20 +357,25 @@ static void check_after(const struct place *place, const struct outcome *outcome
     store_close(store);
 }
 
-/* Every N until the series runs through without meeting the fault. */
-static void fail_everywhere(const struct place *place, enum fault fault, const char *what)
+/* Every N until the series runs through without meeting the fault. is_old: the store begins with an
+ * older schema, so that its copy and its migration fail, too. */
+static void fail_everywhere(const struct place *place, enum fault fault, bool is_old,
+                            const char *what)
 {
     unsigned long points = 0, refused = 0;
     for (unsigned long at = 1;; at++) {
         place_empty(place);
+        new_disk(FAULT_NONE, 0);
+        if (is_old)
+            place_schema_2(place->path);
         new_disk(fault, at);
-        struct outcome outcome = play(place, CHANGES);
+        struct outcome outcome = play(place, is_old ? 1 : CHANGES);
         bool was_met = disk.done >= disk.at;
-        refused += outcome.failed;
+        refused += outcome.failed + !outcome.is_open;
         if (fault == FAULT_POWER)
             lose_power();
         new_disk(FAULT_NONE, 0);
-        check_after(place, &outcome, what, at);
+        check_after(place, &outcome, is_old ? 3 : 1, what, at);
         if (!was_met)
             break;
         points++;
@@ -367,27 +386,52 @@ static void fail_everywhere(const struct place *place, enum fault fault, const c
 
 static void test_a_write_that_fails_once(void **state)
 {
-    fail_everywhere(*state, FAULT_BROKEN_ONCE, "broken once");
+    fail_everywhere(*state, FAULT_BROKEN_ONCE, false, "broken once");
 }
 
 static void test_a_disk_that_breaks(void **state)
 {
-    fail_everywhere(*state, FAULT_BROKEN, "broken");
+    fail_everywhere(*state, FAULT_BROKEN, false, "broken");
 }
 
 static void test_a_disk_that_is_full_once(void **state)
 {
-    fail_everywhere(*state, FAULT_FULL_ONCE, "full once");
+    fail_everywhere(*state, FAULT_FULL_ONCE, false, "full once");
 }
 
 static void test_a_disk_that_fills_up(void **state)
 {
-    fail_everywhere(*state, FAULT_FULL, "full");
+    fail_everywhere(*state, FAULT_FULL, false, "full");
 }
 
 static void test_a_power_cut(void **state)
 {
-    fail_everywhere(*state, FAULT_POWER, "power cut");
+    fail_everywhere(*state, FAULT_POWER, false, "power cut");
+}
+
+static void test_a_migration_on_a_disk_that_breaks(void **state)
+{
+    fail_everywhere(*state, FAULT_BROKEN, true, "broken migration");
+}
+
+static void test_a_migration_and_a_power_cut(void **state)
+{
+    fail_everywhere(*state, FAULT_POWER, true, "power cut in a migration");
+}
+
+static void test_no_room_for_the_copy_keeps_the_older_schema(void **state)
+{
+    struct place *place = *state;
+    char error[512] = "";
+    new_disk(FAULT_NONE, 0);
+    place_schema_2(place->path);
+    new_disk(FAULT_FULL, 1);
+    assert_null(store_open(place->path, error, sizeof error));
+    if (strstr(error, "the disk is full") == NULL || strstr(error, "no backup") == NULL)
+        fail_msg("%s", error);
+    new_disk(FAULT_NONE, 0);
+    assert_int_equal(place_number(place->path, "PRAGMA user_version"), 2);
+    store_close(place_open(place));
 }
 
 /* The words an operator gets, and that all is well again when there is room. */
@@ -463,6 +507,9 @@ int main(void)
         ROW(test_a_disk_that_is_full_once),
         ROW(test_a_disk_that_fills_up),
         ROW(test_a_power_cut),
+        ROW(test_a_migration_on_a_disk_that_breaks),
+        ROW(test_a_migration_and_a_power_cut),
+        ROW(test_no_room_for_the_copy_keeps_the_older_schema),
     };
 #undef ROW
     return cmocka_run_group_tests(tests, register_vfs, NULL);
