@@ -20,6 +20,8 @@ static void write_full_state(const struct http_request *request, uint64_t number
     json_begin_object(&writer);
     json_write_name(&writer, "routing");
     routing_write_object(&state, &writer);
+    json_write_name(&writer, "settings");
+    routing_write_settings_object(&state, &writer);
     json_write_name(&writer, "dataplanes");
     fleet_write(plane_fleet(request->plane), &state, &writer);
     json_end_object(&writer);

@@ -10,6 +10,7 @@
 
 static const struct conftab_setting settings[] = {
 #define SETTING_INT(...)             CONFTAB_ROW_INT(struct control_config, __VA_ARGS__)
+#define SETTING_DOUBLE(...)          CONFTAB_ROW_DOUBLE(struct control_config, __VA_ARGS__)
 #define SETTING_TEXT_NONEMPTY(...)   CONFTAB_ROW_TEXT_NONEMPTY(struct control_config, __VA_ARGS__)
 #define SETTING_TEXT(...)            CONFTAB_ROW_TEXT(struct control_config, __VA_ARGS__)
 #define SETTING_BOOL(...)            CONFTAB_ROW_BOOL(struct control_config, __VA_ARGS__)
@@ -17,6 +18,7 @@ static const struct conftab_setting settings[] = {
 #define SETTING_LOG_LEVEL(...)       CONFTAB_ROW_LOG_LEVEL(struct control_config, __VA_ARGS__)
 #include "controlplane/config.def"
 #undef SETTING_INT
+#undef SETTING_DOUBLE
 #undef SETTING_TEXT_NONEMPTY
 #undef SETTING_TEXT
 #undef SETTING_SECRET_OPTIONAL

@@ -8,14 +8,16 @@
 #include "common/log.h"
 
 struct control_config {
-#define SETTING_INT(environment, field, fallback, minimum, maximum, meaning) int field;
-#define SETTING_TEXT_NONEMPTY(environment, field, fallback, meaning)         char *field;
-#define SETTING_TEXT(environment, field, fallback, meaning)                  char *field;
-#define SETTING_SECRET_OPTIONAL(environment, field, meaning)                 char *field;
-#define SETTING_BOOL(environment, field, fallback, meaning)                  bool field;
-#define SETTING_LOG_LEVEL(environment, field, fallback, meaning)             enum log_level field;
+#define SETTING_INT(environment, field, fallback, minimum, maximum, meaning)    int field;
+#define SETTING_DOUBLE(environment, field, fallback, minimum, maximum, meaning) double field;
+#define SETTING_TEXT_NONEMPTY(environment, field, fallback, meaning)            char *field;
+#define SETTING_TEXT(environment, field, fallback, meaning)                     char *field;
+#define SETTING_SECRET_OPTIONAL(environment, field, meaning)                    char *field;
+#define SETTING_BOOL(environment, field, fallback, meaning)                     bool field;
+#define SETTING_LOG_LEVEL(environment, field, fallback, meaning)                enum log_level field;
 #include "controlplane/config.def"
 #undef SETTING_INT
+#undef SETTING_DOUBLE
 #undef SETTING_TEXT_NONEMPTY
 #undef SETTING_TEXT
 #undef SETTING_SECRET_OPTIONAL

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/list.h"
+#include "controlplane/rolling.h"
 
 struct dataplane {
     struct list node;    /* in order of arrival; the disconnected in order of leaving */
@@ -37,6 +38,7 @@ struct fleet {
     struct list dataplanes;
     unsigned connected, disconnected;
     bool closed;
+    struct rolling rolling; /* of all data planes together */
 };
 
 struct fleet *fleet_new(void)
@@ -237,11 +239,38 @@ bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack 
     return dataplane != NULL;
 }
 
+/* What happened since the totals before; nothing is known of it when those are missing or those of
+ * another process. */
+static bool count_since(const struct ctl_stats *before, const struct ctl_stats *now,
+                        struct rolling_counts *counts)
+{
+    uint64_t reads_before = before->reads_origin + before->reads_target;
+    uint64_t reads = now->reads_origin + now->reads_target;
+    if (reads < reads_before || now->failed_reads < before->failed_reads ||
+        now->writes < before->writes || now->failed_writes < before->failed_writes)
+        return false;
+    *counts = (struct rolling_counts){
+        .reads = reads - reads_before,
+        .failed_reads = now->failed_reads - before->failed_reads,
+        .writes = now->writes - before->writes,
+        .failed_writes = now->failed_writes - before->failed_writes,
+    };
+    return true;
+}
+
+static int64_t now_s(void)
+{
+    return (int64_t)(clock_now_ns() / NS_PER_S) + 1;
+}
+
 void fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats)
 {
     lock(fleet);
     struct dataplane *dataplane = find(fleet, connection);
     if (dataplane != NULL) {
+        struct rolling_counts counts;
+        if (dataplane->has_stats && count_since(&dataplane->stats, stats, &counts))
+            rolling_add(&fleet->rolling, now_s(), &counts);
         dataplane->stats = *stats;
         dataplane->has_stats = true;
         dataplane->stats_ms = dataplane->seen_ms = clock_wall_ms();
@@ -303,6 +332,37 @@ bool fleet_lacks(struct fleet *fleet, uint32_t features, char *address, size_t a
     }
     unlock(fleet);
     return *missing != 0;
+}
+
+void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64_t since_phase_ms,
+                   unsigned quiet_minutes, struct gate_figures *figures)
+{
+    struct rolling_counts counts;
+    int64_t second = now_s();
+    int64_t quiet_s = (int64_t)quiet_minutes * 60;
+    int64_t phase_s = (clock_wall_ms() - since_phase_ms) / 1000 + 1;
+    *figures = (struct gate_figures){.is_shadow_in_use = state->shadow_read_percent > 0};
+    if (phase_s > 0 && phase_s < quiet_s)
+        quiet_s = phase_s;
+    lock(fleet);
+    figures->connected = fleet->connected;
+    figures->disconnected = fleet->disconnected;
+    FOR_EACH(fleet, dataplane)
+    {
+        if (dataplane->connection != 0 && is_in_sync(dataplane, state))
+            figures->in_sync++;
+        else if (figures->straggler[0] == '\0')
+            snprintf(figures->straggler, sizeof figures->straggler, "%s", dataplane->hello.address);
+    }
+    if (rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &counts))
+        figures->reads = (struct gate_share){
+            .is_known = true, .total = counts.reads, .failed = counts.failed_reads};
+    figures->are_failed_writes_known =
+        rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &counts) &&
+        (rolling_sum(&fleet->rolling, second, quiet_s, &counts) || quiet_s < GATE_WINDOW_S);
+    figures->failed_writes = counts.failed_writes;
+    figures->failed_writes_s = (unsigned)quiet_s;
+    unlock(fleet);
 }
 
 void fleet_summary(struct fleet *fleet, const struct routing_state *state,

@@ -9,6 +9,7 @@
 
 #include "common/check.h"
 #include "common/json.h"
+#include "controlplane/gate.h"
 #include "controlplane/routing.h"
 #include "proto/ctl_codec.h"
 #include "proto/ctl_features.h"
@@ -48,6 +49,11 @@ bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms);
  * people) and *missing are set. */
 bool fleet_lacks(struct fleet *fleet, uint32_t features, char *address, size_t address_size,
                  uint32_t *missing);
+/* What the gates want to know: counts now, shares over the last minutes. since_phase_ms: wall clock
+ * when the present phase began; failed writes are counted from then or over quiet_minutes,
+ * whichever is shorter. */
+void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64_t since_phase_ms,
+                   unsigned quiet_minutes, struct gate_figures *figures);
 void fleet_summary(struct fleet *fleet, const struct routing_state *state,
                    struct fleet_summary *summary);
 /* All data planes as one array of objects; in_sync is measured against state. */

@@ -127,6 +127,14 @@ static void response_fini(struct http_response *response)
 void http_problem(struct http_response *response, int status, const char *detail,
                   const char *pointer)
 {
+    http_problem_with(response, status, detail, pointer, NULL, NULL);
+}
+
+void http_problem_with(struct http_response *response, int status, const char *detail,
+                       const char *pointer,
+                       void (*extend)(const void *context, struct json_writer *writer),
+                       const void *context)
+{
     struct json_writer writer;
     dynbuf_reset(&response->body);
     response->status = status;
@@ -146,6 +154,8 @@ void http_problem(struct http_response *response, int status, const char *detail
         json_end_object(&writer);
         json_end_array(&writer);
     }
+    if (extend != NULL)
+        extend(context, &writer);
     json_end_object(&writer);
 }
 

@@ -76,6 +76,11 @@ MUST_CHECK bool http_read_body(const struct http_request *request, struct dynbuf
  * fault, or NULL. */
 void http_problem(struct http_response *response, int status, const char *detail,
                   const char *pointer);
+/* The same with more members: extend writes them. */
+void http_problem_with(struct http_response *response, int status, const char *detail,
+                       const char *pointer,
+                       void (*extend)(const void *context, struct json_writer *writer),
+                       const void *context);
 /* The answer to somebody who may not. */
 void http_refuse(struct http_response *response, const struct access_refusal *refusal);
 /* true when the caller has at least this role; else response holds the 403 that says what needs it.

@@ -18,12 +18,14 @@ struct plane {
     struct events *events;
     struct publisher *publisher; /* guarded by change_mutex: its thread may seed before
                                     publisher_new has returned */
+    struct gate_limits limits;
     atomic_bool closing;
 };
 
 /* change_mutex is held. The event goes first, so that no stream hears of an ACK before the change.
  */
-static uint64_t publish(struct plane *plane, const struct routing_state *state, bool adopt)
+static uint64_t publish(struct plane *plane, const struct routing_state *before,
+                        const struct routing_state *state, bool adopt)
 {
     struct dynbuf text;
     struct json_writer writer;
@@ -32,6 +34,13 @@ static uint64_t publish(struct plane *plane, const struct routing_state *state, 
     routing_write_object(state, &writer);
     if (!text.failed)
         events_publish(plane->events, "routing", dynbuf_text(&text));
+    if (!routing_has_same_settings(before, state)) {
+        dynbuf_reset(&text);
+        json_writer_init(&writer, &text);
+        routing_write_settings_object(state, &writer);
+        if (!text.failed)
+            events_publish(plane->events, "settings", dynbuf_text(&text));
+    }
     dynbuf_fini(&text);
     return publisher_publish(plane->publisher, state, adopt);
 }
@@ -59,7 +68,7 @@ static void on_unseeded(void *context, const struct ctl_hello *hello)
     enum store_verdict verdict =
         store_seed(plane->store, &values, actor, &seeded, &state, error, sizeof error);
     if (verdict == STORE_CHANGED)
-        (void)publish(plane, &state, false);
+        (void)publish(plane, &state, &state, false); /* a seed brings no settings */
     pthread_mutex_unlock(&plane->change_mutex);
     if (verdict == STORE_FAILED)
         LOG_ERROR("store_seed_failed", "reason=%s",
@@ -76,6 +85,12 @@ struct plane *plane_new(const struct control_config *config, char *error, size_t
     struct routing_state state = {0};
     CHECK(plane != NULL);
     pthread_mutex_init(&plane->change_mutex, NULL);
+    plane->limits = (struct gate_limits){
+        .error_percent = config->gate_error_percent,
+        .latency_percent = (unsigned)config->gate_latency_percent,
+        .latency_ms = (unsigned)config->gate_latency_ms,
+        .quiet_minutes = (unsigned)config->gate_quiet_minutes,
+    };
     plane->fleet = fleet_new();
     plane->events = events_new();
     plane->store = store_open(config->database, error, error_size);
@@ -115,6 +130,21 @@ void plane_free(struct plane *plane)
     free(plane);
 }
 
+void plane_facts(struct plane *plane, struct change_facts *facts)
+{
+    struct store_since since;
+    char error[512], quoted[1100];
+    *facts = (struct change_facts){.limits = plane->limits};
+    store_read(plane->store, &facts->present);
+    if (store_since(plane->store, "phase", &since, error, sizeof error))
+        facts->since = (struct phase_since){.revision = since.revision, .time_ms = since.time_ms};
+    else
+        LOG_ERROR("store_read_failed", "reason=%s",
+                  log_quote(quoted, sizeof quoted, error, strlen(error)));
+    fleet_figures(plane->fleet, &facts->present, facts->since.time_ms, plane->limits.quiet_minutes,
+                  &facts->figures);
+}
+
 /* What next asks of data planes beyond what before did: a connected one that cannot is a reason to
  * refuse, since it would refuse the snapshot or, worse, agree to what it does not do. */
 static bool check_features(struct plane *plane, const struct routing_state *before,
@@ -139,20 +169,24 @@ static bool check_features(struct plane *plane, const struct routing_state *befo
 static enum plane_verdict change_now(struct plane *plane, const struct plane_wish *wish,
                                      struct plane_change *result)
 {
-    struct change_facts facts = {0};
-    store_read(plane->store, &facts.present);
+    struct change_facts facts;
+    struct change_wish change = wish->change;
+    struct store_actor actor = wish->actor;
+    plane_facts(plane, &facts);
     result->before = result->state = facts.present;
     if (!routing_matches(&facts.present, wish->if_match))
         return PLANE_STALE;
-    if (!change_plan(&facts, &wish->change, &result->plan) ||
+    change.is_dry_run = wish->is_dry_run;
+    if (!change_plan(&facts, &change, &result->plan) ||
         !check_features(plane, &facts.present, &result->plan.next, &result->plan.problem))
         return PLANE_REFUSED;
     if (wish->is_dry_run)
         return PLANE_PLANNED;
-    switch (store_change(plane->store, &result->plan.patch, NULL, wish->adopt, &wish->actor,
+    actor.forced = change.force && !result->plan.gates_hold;
+    switch (store_change(plane->store, &result->plan.patch, NULL, wish->adopt, &actor,
                          &result->state, result->error, sizeof result->error)) {
     case STORE_CHANGED:
-        result->nonce = publish(plane, &result->state, wish->adopt);
+        result->nonce = publish(plane, &result->before, &result->state, wish->adopt);
         return PLANE_CHANGED;
     case STORE_UNCHANGED:
         result->nonce = publisher_nonce(plane->publisher);

@@ -256,7 +256,7 @@ static bool fail_unknown(const char *name, size_t length, enum routing_group gro
     struct dynbuf detail;
     const char *elsewhere = NULL;
     routing_name_pointer(pointer, sizeof pointer, name, length);
-    dynbuf_init(&detail, sizeof problem->detail);
+    dynbuf_init(&detail, 4096);
     FOR_EACH_MEMBER(member)
     if (member->group != group && strlen(member->name) == length &&
         memcmp(name, member->name, length) == 0)
@@ -325,6 +325,15 @@ bool routing_apply_patch(struct routing_state *state, const struct routing_patch
     if (changed)
         state->revision++;
     return changed;
+}
+
+bool routing_has_same_settings(const struct routing_state *left, const struct routing_state *right)
+{
+    FOR_EACH_MEMBER(member)
+    if (member->group == ROUTING_GROUP_SETTINGS &&
+        routing_get(left, member) != routing_get(right, member))
+        return false;
+    return true;
 }
 
 /* --- entity tags
@@ -421,6 +430,13 @@ void routing_write_settings(const struct routing_state *state, struct json_write
 {
     json_put_u64(writer, "revision", state->revision);
     write_group(state, ROUTING_GROUP_SETTINGS, writer);
+}
+
+void routing_write_settings_object(const struct routing_state *state, struct json_writer *writer)
+{
+    json_begin_object(writer);
+    routing_write_settings(state, writer);
+    json_end_object(writer);
 }
 
 void routing_write_all(const struct routing_state *state, struct json_writer *writer)

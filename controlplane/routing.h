@@ -55,7 +55,7 @@ struct routing_patch {
 struct routing_problem {
     int status;       /* HTTP: 400 (not JSON), 409 (not in this state), 422 (JSON, but not this) */
     char pointer[80]; /* JSON pointer to the member at fault; "" for the whole */
-    char detail[512];
+    char detail[1024];
 };
 
 /* --- the members by table, for those who do the same with all of them --- */
@@ -119,6 +119,8 @@ MUST_CHECK bool routing_parse_patch(const char *text, size_t length, enum routin
 /* true when patch changes anything; *state then holds the next revision. */
 bool routing_apply_patch(struct routing_state *state, const struct routing_patch *patch);
 
+bool routing_has_same_settings(const struct routing_state *left, const struct routing_state *right);
+
 /* The strong entity tag, quotes included: "<store_id>.<revision>". */
 void routing_etag(const struct routing_state *state, char etag[ROUTING_ETAG_SIZE]);
 /* RFC 9110 If-Match by strong comparison: `*` and lists are understood. NULL (no header) matches.
@@ -131,6 +133,7 @@ void routing_write(const struct routing_state *state, struct json_writer *writer
 void routing_write_object(const struct routing_state *state, struct json_writer *writer);
 /* Revision and live settings, the same way. */
 void routing_write_settings(const struct routing_state *state, struct json_writer *writer);
+void routing_write_settings_object(const struct routing_state *state, struct json_writer *writer);
 /* Revision and every member, as one object: what the audit log keeps. */
 void routing_write_all(const struct routing_state *state, struct json_writer *writer);
 /* The same for a log line: `revision=7 phase=dual_write forward_reads_to_target=false …`; live

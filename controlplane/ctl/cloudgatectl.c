@@ -10,7 +10,9 @@
 
 #include "controlplane/ctl/audit.h"
 #include "controlplane/ctl/backup.h"
+#include "controlplane/ctl/change.h"
 #include "controlplane/ctl/ctl.h"
+#include "controlplane/ctl/phase.h"
 #include "controlplane/ctl/tokens.h"
 
 #define DEFAULT_URL    "http://127.0.0.1:14003"
@@ -30,6 +32,10 @@ static const char help_text[] =
 #include "controlplane/routing.def"
 #undef ROUTING_FLAG
 #undef ROUTING_PERCENT
+    "  phase                       the migration's phase, the ways from it and the gates\n"
+    "  phase set NAME              go to another phase; see --confirm, --percent, --force\n"
+    "  settings                    settings of the data planes that change while they run\n"
+    "  settings set NAME=VALUE ... change them; VALUE may be null, as each is configured\n"
     "  routing adopt               make data planes obey that come from another store or a newer "
     "revision\n"
     "  dataplanes                  every data plane and what it has applied\n"
@@ -51,7 +57,13 @@ static const char help_text[] =
     "  --token-file F   file of the token to show (default: CLOUDGATE_TOKEN holds the token)\n"
     "  --ca FILE        PEM authorities to trust with https, in place of the system's\n"
     "  --days N         with tokens create: it expires after N days; 0: never (default 90)\n"
-    "  --if-match REV   with routing set: only if the state is still at revision REV\n"
+    "  --if-match REV   with routing, settings or phase set: only if still at revision REV\n"
+    "  --dry-run        with those: say what would change, change nothing\n"
+    "  --percent N      with phase set: the share of shadow or canary reads\n"
+    "  --confirm NAME   with phase set: the phase's name again, to leave passthrough or\n"
+    "                   target_only\n"
+    "  --reason TEXT    with phase set: for the audit log\n"
+    "  --force          with phase set: although gates do not hold; wants --reason\n"
     "  --since FROM     with audit export: rows after this id, or from this time on\n"
     "                   (2026-01-31, 2026-01-31T12:00:00Z)\n"
     "  --expect ID:HASH with audit verify and audit export: a head you noted, which must be there\n"
@@ -78,6 +90,8 @@ static void print_routing(const struct json_value *root)
 {
     printf("revision                          ");
     ctl_put_member(root, "revision", "?");
+    printf("\nphase                             ");
+    ctl_put_member(root, "phase", "?");
 #define ROUTING_FLAG(member, fallback, meaning)                                                    \
     printf("\n%-33s ", #member);                                                                   \
     ctl_put_member(root, #member, "?");
@@ -247,12 +261,10 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
         if (name == NULL)
             return ctl_usage(known_names, word), false;
         if (is_percent) {
-            const char *digits = equals + 1;
-            size_t length = strlen(digits);
-            if (length == 0 || length > 3 || strspn(digits, "0123456789") != length ||
-                strtoul(digits, NULL, 10) > 100)
+            unsigned long number;
+            if (!ctl_read_number(equals + 1, 0, 100, &number))
                 return ctl_usage("allowed is a whole number from 0 to 100", word), false;
-            json_put_u64(&writer, name, strtoul(digits, NULL, 10));
+            json_put_u64(&writer, name, number);
             continue;
         }
         bool value = strcmp(equals + 1, "true") == 0;
@@ -264,84 +276,16 @@ static bool build_patch(const struct options *options, struct dynbuf *body)
     return true;
 }
 
-/* --if-match as an entity tag: a bare revision is completed with the store's id, which the present
- * tag tells. */
-static enum exit_code resolve_if_match(const struct options *options, char etag[CTL_ETAG_SIZE])
-{
-    const char *text = options->if_match;
-    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text)) {
-        bool is_ready = text[0] == '"' || strcmp(text, "*") == 0;
-        if (strpbrk(text, "\r\n") != NULL || strlen(text) > CTL_ETAG_SIZE - 3)
-            return ctl_usage("not a revision", text);
-        snprintf(etag, CTL_ETAG_SIZE, is_ready ? "%s" : "\"%s\"", text);
-        return EXIT_GOOD;
-    }
-    struct answer answer;
-    ctl_answer_init(&answer);
-    enum exit_code code = ctl_ask(options, "GET", "/api/v1/routing", NULL, NULL, &answer);
-    const char *dot = strrchr(answer.etag, '.');
-    if (code == EXIT_GOOD && dot == NULL) {
-        fprintf(stderr, "cloudgatectl: the control plane sent no entity tag\n");
-        code = EXIT_REFUSED;
-    } else if (code == EXIT_GOOD) {
-        struct dynbuf tag;
-        dynbuf_init(&tag, CTL_ETAG_SIZE - 1);
-        dynbuf_append(&tag, answer.etag, (size_t)(dot - answer.etag) + 1);
-        dynbuf_printf(&tag, "%s\"", text);
-        snprintf(etag, CTL_ETAG_SIZE, "%s", dynbuf_text(&tag));
-        if (tag.failed)
-            code = ctl_usage("not a revision", text);
-        dynbuf_fini(&tag);
-    }
-    ctl_answer_fini(&answer);
-    return code;
-}
-
-static enum exit_code change_routing(const struct options *options, const char *path,
-                                     const char *body)
-{
-    struct answer answer;
-    char etag[CTL_ETAG_SIZE];
-    enum exit_code code = EXIT_GOOD;
-    if (options->if_match != NULL)
-        code = resolve_if_match(options, etag);
-    if (code != EXIT_GOOD)
-        return code;
-    ctl_answer_init(&answer);
-    code = ctl_ask(options, "PATCH", path, body, options->if_match == NULL ? NULL : etag, &answer);
-    if (code == EXIT_GOOD) {
-        if (options->json)
-            ctl_put_json(&answer);
-        else
-            print_routing(answer.root);
-        if (answer.status == 202) {
-            const struct json_value *pending = json_first(json_member(answer.root, "pending"));
-            fprintf(stderr, "cloudgatectl: stored, but not every data plane has acknowledged\n");
-            for (; pending != NULL && !options->json; pending = json_next(pending)) {
-                printf("pending: ");
-                ctl_put_member(pending, "address", "?");
-                printf(": ");
-                ctl_put_member(pending, "reason", "?");
-                printf(": ");
-                ctl_put_member(pending, "detail", "");
-                putchar('\n');
-            }
-            code = EXIT_PENDING;
-        }
-    }
-    ctl_answer_fini(&answer);
-    return code;
-}
-
 static enum exit_code set_routing(const struct options *options)
 {
     struct dynbuf body;
     if (options->count < 3)
         return ctl_usage("routing set needs at least one NAME=VALUE", "");
     dynbuf_init(&body, 4096);
-    enum exit_code code = build_patch(options, &body)
-                              ? change_routing(options, "/api/v1/routing", dynbuf_text(&body))
-                              : EXIT_USAGE;
+    enum exit_code code =
+        build_patch(options, &body)
+            ? ctl_change(options, "PATCH", "/api/v1/routing", dynbuf_text(&body), print_routing)
+            : EXIT_USAGE;
     dynbuf_fini(&body);
     return code;
 }
@@ -429,10 +373,24 @@ static enum exit_code run(const struct options *options)
         return ctl_usage("--since goes with audit export", "");
     if (options->expect != NULL && !is_export && !is_verify)
         return ctl_usage("--expect goes with audit verify or audit export", "");
-    if (options->if_match != NULL && !is_set && !is_adopt)
-        return ctl_usage("--if-match goes with routing set or routing adopt", "");
+    bool is_phase_set = strcmp(command, "phase") == 0 && strcmp(second, "set") == 0;
+    bool is_settings_set = strcmp(command, "settings") == 0 && strcmp(second, "set") == 0;
+    if (options->if_match != NULL && !is_set && !is_adopt && !is_phase_set && !is_settings_set)
+        return ctl_usage("--if-match goes with routing set, routing adopt, settings set or phase "
+                         "set",
+                         "");
+    if (options->is_dry_run && !is_set && !is_phase_set && !is_settings_set)
+        return ctl_usage("--dry-run goes with routing set, settings set or phase set", "");
+    if ((options->confirm != NULL || options->reason != NULL || options->force ||
+         options->percent != NULL) &&
+        !is_phase_set)
+        return ctl_usage("--confirm, --reason, --force and --percent go with phase set", "");
     if (is_set)
         return set_routing(options);
+    if (strcmp(command, "phase") == 0)
+        return ctl_phase(options);
+    if (strcmp(command, "settings") == 0)
+        return ctl_settings(options);
     if (strcmp(command, "tokens") == 0)
         return ctl_tokens(options);
     if (is_export)
@@ -444,7 +402,7 @@ static enum exit_code run(const struct options *options)
     if (options->count > (is_adopt ? 2 : 1))
         return ctl_usage("one word too many", options->words[is_adopt ? 2 : 1]);
     if (is_adopt)
-        return change_routing(options, "/api/v1/routing?adopt=true", "{}");
+        return ctl_change(options, "PATCH", "/api/v1/routing?adopt=true", "{}", print_routing);
     if (strcmp(command, "status") == 0)
         return show_status(options);
     if (strcmp(command, "routing") == 0)
@@ -540,6 +498,22 @@ static enum exit_code parse_and_run(int argc, char **argv, struct options *optio
             options->if_match = option_value("--if-match", argc, argv, &i);
             if (options->if_match == NULL)
                 return ctl_usage("--if-match needs a value", "");
+        } else if (strcmp(word, "--dry-run") == 0) {
+            options->is_dry_run = true;
+        } else if (strcmp(word, "--force") == 0) {
+            options->force = true;
+        } else if (is_option(word, "--confirm")) {
+            options->confirm = option_value("--confirm", argc, argv, &i);
+            if (options->confirm == NULL)
+                return ctl_usage("--confirm needs the name of a phase", "");
+        } else if (is_option(word, "--reason")) {
+            options->reason = option_value("--reason", argc, argv, &i);
+            if (options->reason == NULL)
+                return ctl_usage("--reason needs a text", "");
+        } else if (is_option(word, "--percent")) {
+            options->percent = option_value("--percent", argc, argv, &i);
+            if (options->percent == NULL)
+                return ctl_usage("--percent needs a number from 0 to 100", "");
         } else if (is_option(word, "--since")) {
             options->since = option_value("--since", argc, argv, &i);
             if (options->since == NULL)

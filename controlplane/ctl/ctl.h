@@ -3,6 +3,7 @@
 
 #include <curl/curl.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "common/check.h"
 #include "common/dynbuf.h"
@@ -26,6 +27,8 @@ struct options {
     const char *if_match;
     const char *since;  /* with audit export: a row's id or a time; NULL: all */
     const char *expect; /* with audit verify and export: a head noted elsewhere; NULL: none */
+    const char *confirm, *reason, *percent; /* with phase set; NULL: not said */
+    bool force, is_dry_run;
     long limit;
     long days; /* of a new token; 0: it never expires */
     bool json;
@@ -52,6 +55,8 @@ void ctl_put_member(const struct json_value *object, const char *name, const cha
 /* Milliseconds since 1970 as a date, or a hyphen. */
 void ctl_put_time(const struct json_value *value);
 void ctl_put_json(const struct answer *answer);
+/* The gates' checks, a line each; failing_only: those that do not hold. */
+void ctl_put_checks(FILE *out, const struct json_value *checks, bool failing_only);
 
 void ctl_answer_init(struct answer *answer);
 void ctl_answer_fini(struct answer *answer);

@@ -129,6 +129,26 @@ enum exit_code ctl_report_unreachable(const struct options *options, CURLcode co
     return EXIT_REFUSED;
 }
 
+void ctl_put_checks(FILE *out, const struct json_value *checks, bool failing_only)
+{
+    for (const struct json_value *check = json_first(checks); check != NULL;
+         check = json_next(check)) {
+        bool is_ok = false, is_known = true;
+        size_t length = 0;
+        const char *detail = json_text(json_member(check, "detail"), &length);
+        const char *name = json_text(json_member(check, "name"), NULL);
+        (void)!json_bool(json_member(check, "ok"), &is_ok);
+        (void)!json_bool(json_member(check, "known"), &is_known);
+        if (name == NULL || detail == NULL || (is_ok && failing_only))
+            continue;
+        fprintf(out, "  %-9s %-22s %s\n",
+                is_ok      ? "ok"
+                : is_known ? "NOT OK"
+                           : "UNKNOWN",
+                name, detail);
+    }
+}
+
 /* The problem detail of a refusal, or the bare status. */
 static enum exit_code report_refusal(const struct answer *answer)
 {
@@ -136,6 +156,7 @@ static enum exit_code report_refusal(const struct answer *answer)
     fprintf(stderr, "cloudgatectl: refused with %ld: %s\n", answer->status,
             detail == NULL ? "the answer gives no reason (is this a Cloud-Gate control plane?)"
                            : detail);
+    ctl_put_checks(stderr, json_member(answer->root, "checks"), true);
     if (answer->status == 401)
         fprintf(stderr, "cloudgatectl: put a token into CLOUDGATE_TOKEN or name its file with "
                         "--token-file\n");

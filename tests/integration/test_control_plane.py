@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from support.control_plane import BIN, JSON, READS, ROOT, SHADOW, SYSTEM, Control, DataPlane, ctl, ctl_environment, routing_state
+from support.control_plane import BIN, JSON, READS, ROOT, SHADOW, SYSTEM, Control, DataPlane, ctl, ctl_environment, routing_state, settings
 from support.programs import ADMIN, ADMIN_TOKEN
 from support.waiting import wait_until
 
@@ -496,7 +496,7 @@ def test_events(control, dataplane):
     stream = Stream(control)
     assert stream.answer.status == 200 and stream.answer.getheader("Content-Type") == "text/event-stream"
     name, first, state = stream.event()
-    assert name == "state" and state == {"routing": routing_state(1, reads=False, system=True), "dataplanes": []}
+    assert name == "state" and state == {"routing": routing_state(1), "settings": settings(1), "dataplanes": []}
     plane = dataplane()
     name, number, entry = stream.event("dataplane")
     assert number > first and entry["id"] == plane.instance and entry["in_sync"]

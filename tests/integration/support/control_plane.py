@@ -109,6 +109,11 @@ def routing_state(revision, reads=False, system=True, phase=None, shadow=0, cana
             SHADOW: shadow, CANARY: canary, TO_ORIGIN: to_origin, TO_TARGET: to_target}  # fmt: skip
 
 
+def settings(revision, **more):
+    return {"revision": revision, "request_timeout_ms": None, "max_clients": None, "replace_cql_functions": None,
+            "stamp_timestamps": None, "log_level": None, **more}  # fmt: skip
+
+
 OPTIONAL = (SHADOW, CANARY, "skip_origin", "skip_target", "request_timeout_ms", "max_clients", "replace_cql_functions",
             "stamp_timestamps", "log_level")  # fmt: skip
 

@@ -1,0 +1,151 @@
+/* Changes of the routing state over REST. On civetweb's threads; may wait for the data planes, up
+ * to PLANE_ACK_TIMEOUT_MS. */
+#include "controlplane/api_change.h"
+
+#include <string.h>
+#include <strings.h>
+
+void api_add_etag(const struct http_request *request, const struct routing_state *state,
+                  struct http_response *response)
+{
+    char etag[ROUTING_ETAG_SIZE];
+    const char *if_none_match = http_header(request, "If-None-Match");
+    routing_etag(state, etag);
+    http_add_header(response, "ETag", etag);
+    if (if_none_match != NULL && strstr(if_none_match, etag) != NULL)
+        response->status = 304;
+}
+
+static bool has_json_type(const struct http_request *request)
+{
+    static const char *const types[] = {"application/json", "application/merge-patch+json"};
+    const char *type = http_header(request, "Content-Type");
+    for (size_t i = 0; type != NULL && i < ARRAY_COUNT(types); i++) {
+        size_t length = strlen(types[i]);
+        if (strncasecmp(type, types[i], length) == 0 && strchr("; \t", type[length]) != NULL)
+            return true; /* strchr also finds the end of the text */
+    }
+    return false;
+}
+
+bool api_read_json(const struct http_request *request, struct dynbuf *body,
+                   struct http_response *response)
+{
+    dynbuf_init(body, HTTP_BODY_MAX);
+    response->close = true; /* until the body is read */
+    if (!has_json_type(request)) {
+        http_problem(response, 415,
+                     "Content-Type must be application/json or application/merge-patch+json", NULL);
+        if (strcmp(request->method, "PATCH") == 0)
+            http_add_header(response, "Accept-Patch",
+                            "application/merge-patch+json, application/json");
+        return false;
+    }
+    if (!http_read_body(request, body, response))
+        return false;
+    response->close = false;
+    return true;
+}
+
+void api_refuse(const struct routing_problem *problem, struct http_response *response)
+{
+    bool has_member = problem->status == 422 || problem->pointer[0] != '\0';
+    http_problem(response, problem->status, problem->detail, has_member ? problem->pointer : NULL);
+}
+
+static void write_plan(const struct change_plan *plan, struct json_writer *writer)
+{
+    json_put_string(writer, "phase_before", phase_name(plan->from));
+    json_put_string(writer, "phase_after", phase_name(plan->to));
+    json_put_bool(writer, "confirmation_needed", plan->needs_confirmation);
+    json_put_string(writer, "warning", plan->warning);
+    json_write_name(writer, "checks");
+    gate_write(plan->checks, plan->check_count, writer);
+}
+
+static void extend_problem(const void *context, struct json_writer *writer)
+{
+    write_plan(context, writer);
+}
+
+static void answer_refusal(const struct change_plan *plan, struct http_response *response)
+{
+    const struct routing_problem *problem = &plan->problem;
+    if (plan->is_held_by_gates || strcmp(problem->pointer, "/confirm") == 0)
+        http_problem_with(response, problem->status, problem->detail,
+                          problem->pointer[0] != '\0' ? problem->pointer : NULL, extend_problem,
+                          plan);
+    else
+        api_refuse(problem, response);
+}
+
+static void answer_plan(const struct plane_change *change, struct http_response *response)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, &response->body);
+    json_begin_object(&writer);
+    json_put_bool(&writer, "dry_run", true);
+    json_put_u64(&writer, "revision", change->before.revision);
+    json_write_name(&writer, "changes");
+    change_write_diff(&change->before, &change->plan.next, &writer);
+    json_put_bool(&writer, "gates_hold", change->plan.gates_hold);
+    write_plan(&change->plan, &writer);
+    json_end_object(&writer);
+}
+
+static void answer_state(const struct http_request *request, const struct plane_change *change,
+                         api_state_writer write_state, struct http_response *response)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, &response->body);
+    json_begin_object(&writer);
+    write_state(&change->state, &writer);
+    if (!change->is_everywhere) {
+        response->status = 202;
+        json_write_name(&writer, "pending");
+        fleet_write_pending(plane_fleet(request->plane), change->nonce, &writer);
+    }
+    json_end_object(&writer);
+}
+
+static void answer(const struct http_request *request, const struct plane_change *change,
+                   api_state_writer write_state, struct http_response *response)
+{
+    char etag[ROUTING_ETAG_SIZE];
+    switch (change->verdict) {
+    case PLANE_REFUSED:
+        answer_refusal(&change->plan, response);
+        return;
+    case PLANE_FAILED: /* a full or broken disk: nothing was changed, and it may work later */
+        http_problem(response, 503, change->error, NULL);
+        http_add_header(response, "Retry-After", "5");
+        return;
+    case PLANE_STALE:
+        http_problem(response, 412, "If-Match is stale: the state has changed since; read it again",
+                     NULL);
+        break;
+    case PLANE_PLANNED:
+        answer_plan(change, response);
+        break;
+    case PLANE_CHANGED:
+    case PLANE_UNCHANGED:
+        answer_state(request, change, write_state, response);
+        break;
+    }
+    routing_etag(&change->state, etag);
+    http_add_header(response, "ETag", etag);
+}
+
+void api_change(const struct http_request *request, struct plane_wish *wish,
+                api_state_writer write_state, struct http_response *response)
+{
+    struct plane_change change;
+    char agent[HTTP_AGENT_SIZE];
+    const char *reason = wish->actor.reason;
+    wish->if_match = http_header(request, "If-Match");
+    wish->is_dry_run = http_query_flag(request, "dry_run");
+    wish->actor = http_actor(request, agent);
+    wish->actor.reason = reason;
+    plane_change(request->plane, wish, &change);
+    answer(request, &change, write_state, response);
+}
