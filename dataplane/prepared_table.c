@@ -1,7 +1,7 @@
 /* The table under the registry of prepared statements and the workers' caches: linear probing, at
  * most seven eighths full, since memory that is not touched costs nothing and a further slot of the
- * same line next to nothing; no tombstones. Belongs to whoever holds the registry shard's lock or to
- * one worker. Growing is paid where something is added, never where it is looked up. */
+ * same line next to nothing; no tombstones. Belongs to whoever holds the registry shard's lock or
+ * to one worker. Growing is paid where something is added, never where it is looked up. */
 #include "dataplane/prepared_table.h"
 
 #include <stdlib.h>

@@ -117,8 +117,8 @@ void session_close_after_reply(struct session *session, enum close_reason reason
 void session_drain(struct session *session);
 /* While draining: ends if nothing is in flight. */
 void session_end_if_idle(struct session *session);
-/* Time limits that need no precision. Returns when it must be called again at the latest, if nothing
- * happens that asks for it (timing_survey_by) before; TIMING_NEVER: not at all. */
+/* Time limits that need no precision. Returns when it must be called again at the latest, if
+ * nothing happens that asks for it (timing_survey_by) before; TIMING_NEVER: not at all. */
 uint64_t session_survey(struct session *session);
 
 /* Queues a frame made by the proxy. */
