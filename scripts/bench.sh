@@ -14,6 +14,7 @@
 #   --update-baseline     instead: only counts instructions, and writes that file
 #   --no-callgrind        leaves out counting instructions
 #   --no-strace           leaves out counting system calls
+#   --no-heap             leaves out counting heap calls
 #   --json FILE           writes all figures; tests/bench/README.md explains them
 #   --write-docs          puts the tables into docs/performance.md; after a full run of what is committed, or with --scale
 #   --binaries DIR        measures the programs of this directory and builds nothing

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import heap
 import instructions
 import machine
 import report
@@ -119,6 +120,7 @@ def parse():
     parser.add_argument("--peer", type=parse_peer, action="append", default=[])
     parser.add_argument("--no-callgrind", dest="callgrind", action="store_false")
     parser.add_argument("--no-strace", dest="strace", action="store_false")
+    parser.add_argument("--no-heap", dest="heap", action="store_false")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--write-docs", action="store_true")
     instead = parser.add_mutually_exclusive_group()
@@ -147,6 +149,7 @@ def refuse_partial(parser, options):
     """Only a full run of what is committed goes into the document."""
     partial = [name for name, given in (
         ("--quick", options.quick), ("--only", options.only), ("--no-callgrind", not options.callgrind), ("--no-strace", not options.strace),
+        ("--no-heap", not options.heap),
         ("--rounds below 3", options.rounds < 3), ("--seconds below 3", options.seconds < 3), ("--stubs", options.stubs),
         ("--smoke", options.smoke), ("--update-baseline", options.update_baseline)) if given]
     if partial:
@@ -214,6 +217,9 @@ def measure(options, programs):
         for name, title, load_options, goal in workloads}
     if options.strace:
         result["system_calls"] = count_system_calls(options, programs, workloads, pids)
+    if options.heap:
+        rows = [(name, load_options) for name, _, load_options, _ in workloads if name != "tls"]  # OpenSSL has its own ways
+        result["heap_calls"] = heap.count(programs, load, rows) if rows else {}
     if options.callgrind:
         result["instructions"] = instructions.count(programs, load, options.only)
     return result

@@ -1,9 +1,11 @@
 """Tables of a measurement, for the terminal and for docs/performance.md."""
 
+import heap
 import instructions
+import machine
 from contenders import Failure
 
-SECTIONS = ("comparison", "system-calls", "instructions")
+SECTIONS = ("comparison", "system-calls", "heap-calls", "instructions")
 
 
 def marks(name):
@@ -73,6 +75,8 @@ def origin(result):
     length = f"; medians of {result['rounds']} rounds" + (f" of {result['seconds']:g} s" if result["seconds"] else "")
     others = max((cores for cores in result.get("others_cores", []) if cores), default=0)
     busy = f"; other programs kept up to {others:.2f} cores busy meanwhile" if others >= 0.01 else ""
+    if others > machine.BUSY:
+        busy += ": **times and latencies are nothing to rely on**"
     return (f"{result['date']}, commit {result['commit']}, {result['compiler']}, HAProxy {result['haproxy']}, Linux {result['kernel']}, "
             f"{result['cores']} cores of {result['processor']}{length}{busy}.")
 
@@ -86,6 +90,11 @@ def call_table(counted):
     return table(["work", "program", "in all", *names], rows)
 
 
+def heap_table(workloads, counted):
+    return table(["work", "heap calls per million requests", "goal"],
+                 [[workloads[name]["title"], number(max(calls, 0), 0), verdict(calls, heap.FEW)] for name, calls in counted.items()])
+
+
 def instruction_table(counted):
     return table(["work", "instructions per request"], [[instructions.TITLES[name], number(count, 0)] for name, count in counted.items()])
 
@@ -96,6 +105,8 @@ def sections(result):
     found = {"comparison": "\n\n".join(part for part in (origin(result), cpu_table(work), latency_table(work), sentences(work)) if part)}
     if result.get("system_calls"):
         found["system-calls"] = call_table({work[name]["title"]: programs for name, programs in result["system_calls"].items()})
+    if result.get("heap_calls"):
+        found["heap-calls"] = heap_table(work, result["heap_calls"])
     if result.get("instructions"):
         found["instructions"] = instruction_table(result["instructions"])
     return found

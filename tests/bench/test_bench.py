@@ -70,7 +70,7 @@ def test_a_document_without_its_marks_is_left_alone(tmp_path, text):
     assert document.read_text() == before
 
 
-@pytest.mark.parametrize("more", [["--quick"], ["--only=reads"], ["--no-callgrind"], ["--no-strace"], ["--rounds=1"], ["--seconds=1"],
+@pytest.mark.parametrize("more", [["--quick"], ["--only=reads"], ["--no-callgrind"], ["--no-strace"], ["--no-heap"], ["--rounds=1"], ["--seconds=1"],
                                   ["--smoke"], ["--update-baseline"], ["--stubs"]])
 def test_a_partial_run_is_not_written(monkeypatch, capsys, more):
     monkeypatch.setattr("sys.argv", ["bench.sh", "--binaries=.", "--write-docs", *more])
