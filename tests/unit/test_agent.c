@@ -19,6 +19,7 @@
 #include "dataplane/agent.h"
 #include "dataplane/config.h"
 #include "proto/ctl_codec.h"
+#include "proto/ctl_features.h"
 
 #define RECEIVED_MAX 64
 
@@ -309,6 +310,48 @@ static void test_refusals(void **state)
     assert_int_equal(last(play, CTL_ACK)->ack.revision, 1);
 }
 
+/* An acknowledgement means that all of the state is done: what this data plane does not announce it
+ * refuses, with the feature's name, and stays where it was. */
+static void test_what_is_not_announced_is_refused(void **state)
+{
+    struct play *play = *state;
+    uint64_t nonce = 2;
+    connect_agent(play);
+    uint32_t announced = ctl_features_announced(last(play, CTL_HELLO)->hello.features);
+    push(play, "store-a", 1, 1, true);
+    assert_null(answer_to(play, 1));
+    const struct ctl_snapshot asking[] = {
+        {.skip_origin = true},        {.skip_target = true},         {.canary_read_percent = 100},
+        {.request_timeout_ms = 1000}, {.stamp_timestamps = "false"}, {.log_level = "INFO"}};
+    for (size_t i = 0; i < ARRAY_COUNT(asking); i++, nonce++) {
+        struct ctl_message message = {.type = CTL_SNAPSHOT, .snapshot = asking[i]};
+        struct snapshot saved;
+        message.snapshot.nonce = message.snapshot.revision = nonce;
+        snprintf(message.snapshot.store_id, sizeof message.snapshot.store_id, "store-a");
+        ctl_snapshot_digest(&message.snapshot, message.snapshot.digest);
+        uint32_t missing = ctl_features_needed(&message.snapshot) & ~announced;
+        send_message(play, &message);
+        const char *reason = answer_to(play, nonce);
+        assert_true(agent_load_last_good(&play->config, &saved));
+        if (missing == 0) {
+            assert_null(reason);
+            assert_int_equal(saved.revision, nonce);
+            assert_int_equal(saved.skip_writes[CLUSTER_ORIGIN], asking[i].skip_origin);
+            assert_int_equal(saved.canary_read_percent, asking[i].canary_read_percent);
+        } else {
+            assert_string_equal(reason, "not_supported");
+            assert_string_equal(last(play, CTL_NACK)->nack.member, ctl_features_word(missing));
+            assert_true(saved.revision < nonce);
+        }
+    }
+    struct ctl_message message = snapshot_message("store-a", nonce, nonce, false);
+    message.snapshot.shadow_read_percent = 101;
+    ctl_snapshot_digest(&message.snapshot, message.snapshot.digest);
+    send_message(play, &message);
+    assert_string_equal(answer_to(play, nonce), "out_of_range");
+    assert_string_equal(last(play, CTL_NACK)->nack.member, "shadow_read_percent");
+}
+
 static void test_only_the_newest_waits(void **state)
 {
     struct play *play = *state;
@@ -524,6 +567,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_hello_apply_save_ack, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_not_announced_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_only_the_newest_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_it_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_break_while_applying, set_up, tear_down),

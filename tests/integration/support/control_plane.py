@@ -190,7 +190,8 @@ class DataPlane:
 
 
 def ctl_environment(control):
-    return {**control.environment(), "CLOUDGATE_URL": f"http://127.0.0.1:{control.port}", "CLOUDGATE_TOKEN": ADMIN_TOKEN}
+    url = control.url("") if hasattr(control, "url") else f"http://127.0.0.1:{control.port}"
+    return {**control.environment(), "CLOUDGATE_URL": url, "CLOUDGATE_TOKEN": ADMIN_TOKEN}
 
 
 def ctl(control, *words):
