@@ -19,6 +19,24 @@ void api_get_dataplanes(const struct http_request *request, struct http_response
     json_end_object(&writer);
 }
 
+void api_delete_dataplane(const struct http_request *request, struct http_response *response)
+{
+    char agent[HTTP_AGENT_SIZE];
+    struct store_actor actor = http_actor(request, agent);
+    switch (plane_forget_dataplane(request->plane, request->parameter, &actor)) {
+    case FLEET_FORGOTTEN:
+        response->status = 204;
+        break;
+    case FLEET_UNKNOWN:
+        http_problem(response, 404, "no data plane of this id is known", NULL);
+        break;
+    case FLEET_CONNECTED:
+        http_problem(response, 409,
+                     "this data plane is connected; only one that is gone can be forgotten", NULL);
+        break;
+    }
+}
+
 void api_get_metrics(const struct http_request *request, struct http_response *response)
 {
     struct routing_state state;

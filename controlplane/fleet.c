@@ -204,6 +204,23 @@ void fleet_disconnect(struct fleet *fleet, uint64_t connection, const char *reas
     unlock_changed(fleet);
 }
 
+enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance)
+{
+    enum fleet_forgotten result = FLEET_UNKNOWN;
+    lock(fleet);
+    FOR_EACH(fleet, dataplane)
+    {
+        if (strcmp(dataplane->hello.instance, instance) != 0)
+            continue;
+        result = dataplane->connection != 0 ? FLEET_CONNECTED : FLEET_FORGOTTEN;
+        if (result == FLEET_FORGOTTEN)
+            forget(fleet, dataplane);
+        break;
+    }
+    unlock_changed(fleet);
+    return result;
+}
+
 bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack)
 {
     lock(fleet);

@@ -36,6 +36,10 @@ void fleet_close(struct fleet *fleet);
 MUST_CHECK bool fleet_connect(struct fleet *fleet, uint64_t connection,
                               const struct ctl_hello *hello, uint64_t *replaced);
 void fleet_disconnect(struct fleet *fleet, uint64_t connection, const char *reason);
+enum fleet_forgotten { FLEET_FORGOTTEN, FLEET_UNKNOWN, FLEET_CONNECTED };
+
+/* Forgets a data plane (by its instance) that is not connected and will not come back. */
+enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance);
 /* true: what is known of the data plane changed. */
 bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack);
 bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack *nack);

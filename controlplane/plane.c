@@ -224,6 +224,29 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
         result->is_everywhere = fleet_wait(plane->fleet, result->nonce, PLANE_ACK_TIMEOUT_MS);
 }
 
+enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,
+                                            const struct store_actor *actor)
+{
+    char id[256], name[256];
+    struct routing_state state;
+    struct dynbuf text;
+    struct json_writer writer;
+    enum fleet_forgotten result = fleet_forget(plane->fleet, instance);
+    if (result != FLEET_FORGOTTEN)
+        return result;
+    LOG_INFO("dataplane_forgotten", "id=%s actor=%s",
+             log_quote(id, sizeof id, instance, strlen(instance)),
+             log_quote(name, sizeof name, actor->name, strlen(actor->name)));
+    store_read(plane->store, &state);
+    dynbuf_init(&text, 1024 * 1024);
+    json_writer_init(&writer, &text);
+    fleet_write(plane->fleet, &state, &writer);
+    if (!text.failed)
+        events_publish(plane->events, "dataplanes", dynbuf_text(&text));
+    dynbuf_fini(&text);
+    return result;
+}
+
 struct store *plane_store(struct plane *plane)
 {
     return plane->store;

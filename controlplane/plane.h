@@ -56,6 +56,10 @@ void plane_free(struct plane *plane); /* NULL is allowed */
  * pushes it, and waits for the data planes up to PLANE_ACK_TIMEOUT_MS. */
 void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result);
 
+/* Forgets a data plane that is gone for good, so that no gate waits for it. */
+enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,
+                                            const struct store_actor *actor);
+
 /* What a wish is measured against now: the state, since when its phase holds, figures and limits of
  * the gates. */
 void plane_facts(struct plane *plane, struct change_facts *facts);

@@ -39,6 +39,7 @@ static const char help_text[] =
     "  routing adopt               make data planes obey that come from another store or a newer "
     "revision\n"
     "  dataplanes                  every data plane and what it has applied\n"
+    "  dataplanes forget ID        forget one that is gone for good\n"
     "  audit                       who changed what and when, newest first\n"
     "  audit export                all of it, a line of JSON a row, oldest first\n"
     "  audit verify [FILE]         whether all of it, or an export in FILE, is whole and "
@@ -387,6 +388,8 @@ static enum exit_code run(const struct options *options)
         return ctl_usage("--confirm, --reason, --force and --percent go with phase set", "");
     if (is_set)
         return set_routing(options);
+    if (strcmp(command, "dataplanes") == 0 && strcmp(second, "forget") == 0)
+        return ctl_forget_dataplane(options);
     if (strcmp(command, "phase") == 0)
         return ctl_phase(options);
     if (strcmp(command, "settings") == 0)

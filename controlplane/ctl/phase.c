@@ -1,4 +1,4 @@
-/* cloudgatectl phase and settings: shown, changed. Single-threaded. */
+/* cloudgatectl phase and settings: shown, changed; data planes forgotten. Single-threaded. */
 #include "controlplane/ctl/phase.h"
 
 #include <stdio.h>
@@ -215,4 +215,20 @@ enum exit_code ctl_settings(const struct options *options)
     if (strcmp(options->words[1], "set") == 0)
         return set_settings(options);
     return ctl_usage("unknown command: settings", options->words[1]);
+}
+
+enum exit_code ctl_forget_dataplane(const struct options *options)
+{
+    struct answer answer;
+    char path[128];
+    if (options->count != 3)
+        return ctl_usage("dataplanes forget needs the id of one data plane", "");
+    const char *id = options->words[2];
+    if (id[0] == '\0' || strlen(id) > 63 || strpbrk(id, "/?#% ") != NULL)
+        return ctl_usage("not the id of a data plane", id);
+    snprintf(path, sizeof path, "/api/v1/dataplanes/%s", id);
+    ctl_answer_init(&answer);
+    enum exit_code code = ctl_ask(options, "DELETE", path, NULL, NULL, &answer);
+    ctl_answer_fini(&answer);
+    return code;
 }

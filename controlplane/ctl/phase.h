@@ -1,4 +1,4 @@
-/* cloudgatectl phase and settings. */
+/* cloudgatectl phase, settings, dataplanes forget. */
 #pragma once
 
 #include "controlplane/ctl/ctl.h"
@@ -7,3 +7,5 @@
 enum exit_code ctl_phase(const struct options *options);
 /* settings, settings set NAME=VALUE …. */
 enum exit_code ctl_settings(const struct options *options);
+/* dataplanes forget ID. */
+enum exit_code ctl_forget_dataplane(const struct options *options);

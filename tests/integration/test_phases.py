@@ -184,6 +184,13 @@ def test_a_data_plane_that_is_away_stops_a_step_forward(control, able):
     wait_until(lambda: not all(entry["connected"] for entry in control.dataplanes()), "one is away")
     check = next(check for check in control.get(PHASE)["gates"] if check["name"] == "dataplanes_converged")
     assert not check["ok"] and check["known"] and "able:2#0" in check["detail"] and check["figure"] == "1 of 2"
+    # One that will not come back is forgotten, one that is there is not.
+    code, _, err = ctl(control, "dataplanes", "forget", able[0].instance)
+    assert code == 1 and "is connected" in err
+    assert control.call("DELETE", "/api/v1/dataplanes/nobody")[0] == 404
+    assert ctl(control, "dataplanes", "forget", able[1].instance)[0] == 0 and len(control.dataplanes()) == 1
+    check = next(check for check in control.get(PHASE)["gates"] if check["name"] == "dataplanes_converged")
+    assert check["ok"] and "event=dataplane_forgotten" in control.log()
 
 
 def test_failed_requests_count_for_minutes(control, able):
