@@ -50,7 +50,8 @@ def bad_values():
             elif kind == "TEXT_NONEMPTY":
                 bad = [""]
             elif kind == "DOUBLE":
-                bad = ["", "x", "nan", "0", "1e9", "1,5"]
+                _, _, low, high = [part.strip() for part in rest.split(",")[:4]]
+                bad = ["", "x", "nan", str(float(low) - 1), str(float(high) + 1), "1e9", "1,5"]
             elif kind == "NUMBERS":
                 bad = ["", "1,,2", "2,1", "0", "1,x"]
             elif kind == "CHOICE":
