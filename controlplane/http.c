@@ -401,20 +401,20 @@ static const struct route *find_route(struct http_request *request, char *allow,
 
 /* Paths nobody answers are refused like all others: who may not ask does not learn what is there.
  */
-static void dispatch(struct http_request *request, struct http_response *response)
+static void dispatch(struct http_request *request, struct access_caller *caller,
+                     struct http_response *response)
 {
     char allow[64];
-    struct access_caller caller;
     struct access_refusal refusal;
     const struct route *route = find_route(request, allow, sizeof allow);
     enum role needed = role_needed(route == NULL ? ACCESS_VIEWER : route->access,
                                    access_metrics_are_open(request->access));
-    bool may = access_check(request->access, request->access_request, needed, &caller, &refusal);
-    request->caller = &caller;
+    bool may = access_check(request->access, request->access_request, needed, caller, &refusal);
+    request->caller = caller;
     if (may && route != NULL) {
-        response->close = caller.role == ROLE_NONE; /* a thread is kept for those we know */
+        response->close = caller->role == ROLE_NONE; /* a thread is kept for those we know */
         route->handler(request, response);
-        response->close |= caller.role == ROLE_NONE;
+        response->close |= caller->role == ROLE_NONE;
         return;
     }
     response->close = true; /* whatever body there may be is not read */
@@ -507,6 +507,7 @@ static int on_request(struct mg_connection *connection)
         .is_tls = peer.is_tls,
     };
     struct http_response response;
+    struct access_caller caller;
     begin_handler(http);
     response_init(&response);
     read_access(connection, info, &peer, &access_request);
@@ -519,7 +520,7 @@ static int on_request(struct mg_connection *connection)
         http_problem(&response, 400, "the length of the body is said more than once", NULL);
         response.close = true;
     } else {
-        dispatch(&request, &response);
+        dispatch(&request, &caller, &response);
     }
     if (!response.streamed)
         send_response(connection, &response, strcmp(info->request_method, "HEAD") != 0);

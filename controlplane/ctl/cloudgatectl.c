@@ -360,10 +360,16 @@ static enum exit_code follow_events(const struct options *options)
  * ---------------------------------------------------------------------------------------------------
  */
 
+/* "" behind the last word. */
+static const char *word_at(const struct options *options, int at)
+{
+    const char *word = at < options->count ? options->words[at] : NULL;
+    return word == NULL ? "" : word;
+}
+
 static enum exit_code run(const struct options *options)
 {
-    const char *command = options->count > 0 ? options->words[0] : "";
-    const char *second = options->count > 1 ? options->words[1] : "";
+    const char *command = word_at(options, 0), *second = word_at(options, 1);
     bool is_set = strcmp(command, "routing") == 0 && strcmp(second, "set") == 0;
     bool is_adopt = strcmp(command, "routing") == 0 && strcmp(second, "adopt") == 0;
     if (options->count == 0)
