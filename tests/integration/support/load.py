@@ -4,10 +4,12 @@ import threading
 import time
 
 from . import wire
+from .waiting import wait_until
 
 
 class Load:
-    """with Load(proxy, keyspace) as load: … load.check() afterwards: no failure, no reconnection."""
+    """with Load(proxy, keyspace) as load: … load.check() afterwards: no failure, no reconnection. The play goes on
+    once each client has had answers, or one has failed."""
 
     def __init__(self, proxy, keyspace, threads=4, window=8, write_every=4):
         self.proxy, self.keyspace = proxy, keyspace
@@ -40,6 +42,11 @@ class Load:
     def __enter__(self):
         for thread in self.threads:
             thread.start()
+        try:
+            wait_until(lambda: self.failures or min(self.requests) > 0, "every client has had answers")
+        except BaseException:
+            self.stop_wanted.set()
+            raise
         return self
 
     def __exit__(self, *_):
