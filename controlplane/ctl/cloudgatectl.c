@@ -131,20 +131,6 @@ static void print_dataplanes(const struct json_value *root)
     }
 }
 
-static enum exit_code show(const struct options *options, const char *path,
-                           void (*print)(const struct json_value *))
-{
-    struct answer answer;
-    ctl_answer_init(&answer);
-    enum exit_code code = ctl_ask(options, "GET", path, NULL, NULL, &answer);
-    if (code == EXIT_GOOD && options->json)
-        ctl_put_json(&answer);
-    else if (code == EXIT_GOOD)
-        print(answer.root);
-    ctl_answer_fini(&answer);
-    return code;
-}
-
 /* The audit log's last row, for noting it elsewhere. */
 static void print_audit_head(const struct json_value *root)
 {
@@ -231,7 +217,7 @@ static enum exit_code show_audit(const struct options *options)
 {
     char path[64];
     snprintf(path, sizeof path, "/api/v1/audit?limit=%ld", options->limit);
-    return show(options, path, print_audit);
+    return ctl_show(options, path, print_audit);
 }
 
 /* Turns the words after `routing set` into a merge patch. */
@@ -415,9 +401,9 @@ static enum exit_code run(const struct options *options)
     if (strcmp(command, "status") == 0)
         return show_status(options);
     if (strcmp(command, "routing") == 0)
-        return show(options, "/api/v1/routing", print_routing);
+        return ctl_show(options, "/api/v1/routing", print_routing);
     if (strcmp(command, "dataplanes") == 0)
-        return show(options, "/api/v1/dataplanes", print_dataplanes);
+        return ctl_show(options, "/api/v1/dataplanes", print_dataplanes);
     if (strcmp(command, "audit") == 0)
         return show_audit(options);
     if (strcmp(command, "events") == 0)

@@ -70,6 +70,9 @@ enum exit_code ctl_report_unreachable(const struct options *options, CURLcode co
  * below 300 that is JSON, or 204; anything else was reported on stderr. */
 enum exit_code ctl_ask(const struct options *options, const char *method, const char *path,
                        const char *body, const char *if_match, struct answer *answer);
+/* Asks for path and shows the answer: by print, or as it came with --json. */
+enum exit_code ctl_show(const struct options *options, const char *path,
+                        void (*print)(const struct json_value *root));
 /* A request whose answer may be of any length: handed to take as it comes, which returns false
  * after it has said why it wants no more. EXIT_GOOD: all of a 200 has come; anything else was
  * reported. */

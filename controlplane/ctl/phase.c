@@ -63,20 +63,6 @@ static void print_moved(const struct json_value *root)
     putchar('\n');
 }
 
-static enum exit_code show(const struct options *options, const char *path,
-                           void (*print)(const struct json_value *))
-{
-    struct answer answer;
-    ctl_answer_init(&answer);
-    enum exit_code code = ctl_ask(options, "GET", path, NULL, NULL, &answer);
-    if (code == EXIT_GOOD && options->json)
-        ctl_put_json(&answer);
-    else if (code == EXIT_GOOD)
-        print(answer.root);
-    ctl_answer_fini(&answer);
-    return code;
-}
-
 static enum exit_code set_phase(const struct options *options)
 {
     struct dynbuf body;
@@ -115,7 +101,7 @@ static enum exit_code set_phase(const struct options *options)
 enum exit_code ctl_phase(const struct options *options)
 {
     if (options->count == 1)
-        return show(options, "/api/v1/phase", print_phase);
+        return ctl_show(options, "/api/v1/phase", print_phase);
     if (strcmp(options->words[1], "set") == 0)
         return set_phase(options);
     return ctl_usage("unknown command: phase", options->words[1]);
@@ -211,7 +197,7 @@ static enum exit_code set_settings(const struct options *options)
 enum exit_code ctl_settings(const struct options *options)
 {
     if (options->count == 1)
-        return show(options, "/api/v1/settings", print_settings);
+        return ctl_show(options, "/api/v1/settings", print_settings);
     if (strcmp(options->words[1], "set") == 0)
         return set_settings(options);
     return ctl_usage("unknown command: settings", options->words[1]);

@@ -265,3 +265,17 @@ void ctl_put_json(const struct answer *answer)
     fwrite(answer->body.data, 1, answer->body.length, stdout);
     putchar('\n');
 }
+
+enum exit_code ctl_show(const struct options *options, const char *path,
+                        void (*print)(const struct json_value *root))
+{
+    struct answer answer;
+    ctl_answer_init(&answer);
+    enum exit_code code = ctl_ask(options, "GET", path, NULL, NULL, &answer);
+    if (code == EXIT_GOOD && options->json)
+        ctl_put_json(&answer);
+    else if (code == EXIT_GOOD)
+        print(answer.root);
+    ctl_answer_fini(&answer);
+    return code;
+}

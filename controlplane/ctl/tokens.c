@@ -26,19 +26,6 @@ static void print_tokens(const struct json_value *root)
     }
 }
 
-static enum exit_code list(const struct options *options)
-{
-    struct answer answer;
-    ctl_answer_init(&answer);
-    enum exit_code code = ctl_ask(options, "GET", "/api/v1/tokens", NULL, NULL, &answer);
-    if (code == EXIT_GOOD && options->json)
-        ctl_put_json(&answer);
-    else if (code == EXIT_GOOD)
-        print_tokens(answer.root);
-    ctl_answer_fini(&answer);
-    return code;
-}
-
 static enum exit_code create(const struct options *options)
 {
     struct answer answer;
@@ -92,7 +79,7 @@ enum exit_code ctl_tokens(const struct options *options)
 {
     const char *second = options->count > 1 ? options->words[1] : "";
     if (options->count == 1 || (options->count == 2 && strcmp(second, "list") == 0))
-        return list(options);
+        return ctl_show(options, "/api/v1/tokens", print_tokens);
     if (strcmp(second, "create") == 0)
         return create(options);
     if (strcmp(second, "revoke") == 0)
