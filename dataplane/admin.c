@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <string.h>
@@ -176,6 +177,14 @@ static int bound_port(evutil_socket_t socket)
     return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port : address.in.sin_port);
 }
 
+/* A connection that closes its socket itself, after its events are gone. Left to evhttp the socket
+ * is closed first, and epoll is told to forget a number that may be a worker's socket by then. */
+static struct bufferevent *new_connection(struct event_base *base, void *context)
+{
+    (void)context;
+    return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+}
+
 struct admin *admin_new(struct event_base *base, const struct config *config,
                         void (*read_status)(void *context, struct admin_status *status),
                         void *context)
@@ -191,6 +200,7 @@ struct admin *admin_new(struct event_base *base, const struct config *config,
         .context = context,
     };
     CHECK(admin->http != NULL);
+    evhttp_set_bevcb(admin->http, new_connection, NULL);
     evhttp_set_max_headers_size(admin->http, HEADER_MAX_BYTES);
     evhttp_set_max_body_size(admin->http, BODY_MAX_BYTES);
     evhttp_set_timeout(admin->http, IDLE_TIMEOUT_S);
