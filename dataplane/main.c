@@ -47,6 +47,8 @@ struct proxy {
     struct tls_store *tls_store;
     struct metrics_certificate certificates[TLS_CERTIFICATES_MAX]; /* of the last scrape */
     bool is_stopping;
+    bool has_waiter; /* waiter runs or has run, and is to be joined */
+    pthread_t waiter;
     struct mailbox *mailbox;
     struct metrics_block *metrics;
     struct admin *admin;
@@ -346,7 +348,6 @@ static void *wait_for_workers(void *context)
 static void on_signal(evutil_socket_t number, short what, void *context)
 {
     struct proxy *proxy = context;
-    pthread_t waiter;
     (void)what;
     if (proxy->phase == ADMIN_DRAINING)
         return;
@@ -359,8 +360,8 @@ static void on_signal(evutil_socket_t number, short what, void *context)
     }
     for (unsigned i = 0; i < proxy->worker_count; i++)
         worker_drain(&proxy->workers[i]);
-    CHECK(pthread_create(&waiter, NULL, wait_for_workers, proxy) == 0);
-    pthread_detach(waiter);
+    CHECK(pthread_create(&proxy->waiter, NULL, wait_for_workers, proxy) == 0);
+    proxy->has_waiter = true;
 }
 
 /* ---- the program ---- */
@@ -433,6 +434,8 @@ static int run(struct proxy *proxy)
 
     run_loop(proxy);
 
+    if (proxy->has_waiter) /* it posted to our mailbox, and may still be on its way out of there */
+        pthread_join(proxy->waiter, NULL);
     agent_free(proxy->agent);
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         cluster_free(proxy->clusters[i]);

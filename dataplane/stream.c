@@ -481,9 +481,11 @@ static void flush(struct stream *stream)
 /* A flush may make others dirty, of any rank: they have their turn at once. */
 static struct list *take_dirty(struct stream_loop *loop)
 {
+    const int order[] = {STREAM_TO_CLUSTER + cluster_other(loop->primary),
+                         STREAM_TO_CLUSTER + loop->primary, STREAM_TO_CLIENT};
     struct list *node = NULL;
-    for (int rank = 0; rank < STREAM_FLUSH_RANKS && node == NULL; rank++)
-        node = list_take_first(&loop->dirty[rank]);
+    for (size_t i = 0; i < ARRAY_COUNT(order) && node == NULL; i++)
+        node = list_take_first(&loop->dirty[order[i]]);
     return node;
 }
 

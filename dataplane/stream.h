@@ -51,10 +51,11 @@ enum stream_pause {
 /* What is kept, at most STREAM_WHOLE_FRAME, and behind it one read or the payload of a segment. */
 #define STREAM_SCRATCH_BYTES (3 * STREAM_READ_BYTES)
 
-/* Streams are flushed in this order within a turn, so that what goes to one peer process goes out
- * in a row: the peer is woken once and finds the rest while it works, instead of falling asleep
+/* Whom a stream talks to. A turn's output leaves by it, so that what goes to one peer process goes
+ * out in a row: the peer is woken once and finds the rest while it works, instead of falling asleep
  * between sends to others. Waking a process costs more than all the proxy itself does for a
- * request. */
+ * request. The primary cluster comes after the other one: by the time a client's reads are answered
+ * its writes then mostly have both their answers, and all leaves in one send. Clients come last. */
 enum stream_flush_rank {
     STREAM_TO_CLUSTER = 0, /* and that cluster's id */
     STREAM_TO_CLIENT = CLUSTER_COUNT,
@@ -66,6 +67,7 @@ struct stream_loop {
     struct event_base *base;
     struct chunk_pool chunks;
     struct list dirty[STREAM_FLUSH_RANKS]; /* streams with something to flush */
+    enum cluster_id primary;               /* the one that reads go to, by the routing state */
     struct list
         again; /* streams whose kept input must be looked at again without a new readiness event */
     uint8_t *scratch;                /* STREAM_SCRATCH_BYTES */

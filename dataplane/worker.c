@@ -143,6 +143,7 @@ static void run_snapshot_message(struct mailbox_message *message, void *owner)
     struct worker *worker = owner;
     snapshot_put(worker->snapshot);
     worker->snapshot = switching->snapshot;
+    worker->loop.primary = snapshot_primary(worker->snapshot);
     timing_survey_by(&worker->timing,
                      clock_now_ns()); /* for shadows that are not needed any more */
     switching->done(switching->context);
@@ -304,6 +305,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
         tls_thread_switch(&worker->tls, (enum tls_side)i, shared->tls[i]);
     worker->loop.tls = &worker->tls;
     worker->snapshot = snapshot_get(snapshot);
+    worker->loop.primary = snapshot_primary(snapshot);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         worker->topologies[i] = topology_get(topologies[i]);
     make_offer(worker);

@@ -64,16 +64,20 @@ static void assert_arrived(const char *expected)
     dynbuf_fini(&got);
 }
 
-static void test_clusters_come_first_and_one_after_the_other(void **state)
+static void test_clusters_come_first_and_the_primary_after_the_other(void **state)
 {
     (void)state;
-    open_shared();
-    assert_true(stream_write(&shared.client, "client ", 7));
-    assert_true(stream_write(&shared.target, "target ", 7));
-    assert_true(stream_write(&shared.origin, "origin ", 7));
-    stream_loop_flush(&shared.fixture.loop);
-    assert_arrived("origin target client ");
-    close_shared();
+    for (int primary = 0; primary < CLUSTER_COUNT; primary++) {
+        open_shared();
+        shared.fixture.loop.primary = (enum cluster_id)primary;
+        assert_true(stream_write(&shared.client, "client ", 7));
+        assert_true(stream_write(&shared.target, "target ", 7));
+        assert_true(stream_write(&shared.origin, "origin ", 7));
+        stream_loop_flush(&shared.fixture.loop);
+        assert_arrived(primary == CLUSTER_ORIGIN ? "target origin client "
+                                                 : "origin target client ");
+        close_shared();
+    }
 }
 
 static void test_what_a_flush_sets_free_leaves_in_the_same_turn(void **state)
@@ -91,7 +95,7 @@ static void test_what_a_flush_sets_free_leaves_in_the_same_turn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clusters_come_first_and_one_after_the_other),
+        cmocka_unit_test(test_clusters_come_first_and_the_primary_after_the_other),
         cmocka_unit_test(test_what_a_flush_sets_free_leaves_in_the_same_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
