@@ -202,7 +202,7 @@ static bool needs_stamp(const struct dispatch *dispatch, const struct statement_
                         const struct cql_statement_request *parsed)
 {
     return statement->takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0 &&
-           dispatch->session->worker->config->stamp_write_timestamps;
+           dispatch->session->worker->live.stamps_writes;
 }
 
 /* Gives the write the proxy's timestamp, so that both clusters store the same one. Parameters that
@@ -212,7 +212,7 @@ static void stamp(struct dispatch *dispatch)
     struct worker *worker = dispatch->session->worker;
     struct cql_parameters parameters;
     const char *reason;
-    if (!worker->config->stamp_write_timestamps ||
+    if (!worker->live.stamps_writes ||
         !cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
                              &reason))
         return;

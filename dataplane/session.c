@@ -135,8 +135,8 @@ static void refuse_over_limit(struct session *session, struct cql_header header)
     session->version = led_to(session, header.version);
     session_reply_error(
         session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_OVERLOADED,
-        "Too many client connections: this proxy serves %d at most (MAX_CLIENTS_THRESHOLD)",
-        session->worker->config->max_clients_threshold);
+        "Too many client connections: this proxy serves %u at most (MAX_CLIENTS_THRESHOLD)",
+        session->worker->live.max_clients);
     session_close_after_reply(session, CLOSE_OVER_LIMIT, "");
 }
 
@@ -320,7 +320,7 @@ static uint64_t end_of_patience(const struct session *session)
     if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING)
         return session->accepted_ns + GOODBYE_NS;
     if (session->state != SESSION_ACCEPTED)
-        patience_ms += 4 * (uint64_t)config->request_timeout_ms;
+        patience_ms += 4 * (uint64_t)session->worker->live.request_timeout_ms;
     return session->accepted_ns + patience_ms * NS_PER_MS;
 }
 

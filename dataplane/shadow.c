@@ -37,7 +37,7 @@ static struct shadow *shadow_of(struct upstream *upstream)
 
 static uint64_t timeout_ns(const struct worker *worker)
 {
-    return (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    return worker->live.request_timeout_ns;
 }
 
 /* ---- stream ids ---- */

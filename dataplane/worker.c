@@ -55,7 +55,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     (void)listener;
     (void)length;
     worker->loop.now_ns = clock_now_ns(); /* a worker without clients may have slept for hours */
-    int64_t limit = worker->config->max_clients_threshold;
+    int64_t limit = worker->live.max_clients;
     name_peer(peer, sizeof peer, address);
     bool is_refused = atomic_fetch_add(&worker->shared->clients, 1) >= limit;
     if (is_refused) {
@@ -143,8 +143,9 @@ static void run_snapshot_message(struct mailbox_message *message, void *owner)
     struct worker *worker = owner;
     snapshot_put(worker->snapshot);
     worker->snapshot = switching->snapshot;
-    timing_survey_by(&worker->timing,
-                     clock_now_ns()); /* for shadows that are not needed any more */
+    worker->live = live_settings_of(worker->config, worker->snapshot);
+    /* For shadows that are not needed any more, and what a shorter time limit ends sooner. */
+    timing_survey_by(&worker->timing, clock_now_ns());
     switching->done(switching->context);
     free(switching);
 }
@@ -236,9 +237,7 @@ static void run_drain_message(struct mailbox_message *message, void *owner)
     free(message);
     worker->loop.now_ns = clock_now_ns();
     worker->is_draining = true;
-    worker->drain_deadline_ns = worker_now(worker) +
-                                (uint64_t)worker->config->request_timeout_ms * NS_PER_MS +
-                                2 * NS_PER_S;
+    worker->drain_deadline_ns = worker_now(worker) + worker->live.request_timeout_ns + 2 * NS_PER_S;
     evconnlistener_free(worker->listener);
     worker->listener = NULL;
     for (struct list *node = worker->sessions.next, *next; node != &worker->sessions; node = next) {
@@ -304,6 +303,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
         tls_thread_switch(&worker->tls, (enum tls_side)i, shared->tls[i]);
     worker->loop.tls = &worker->tls;
     worker->snapshot = snapshot_get(snapshot);
+    worker->live = live_settings_of(worker->config, snapshot);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         worker->topologies[i] = topology_get(topologies[i]);
     make_offer(worker);
