@@ -235,7 +235,9 @@ static inline struct request *send_statement(struct dispatch *dispatch,
                                              const struct cql_statement_request *parsed,
                                              const struct prepared_handle *handle)
 {
-    struct plan plan = route_plan(statement->class, false, dispatch->session->worker->snapshot);
+    const struct session *session = dispatch->session;
+    struct plan plan =
+        route_plan(statement->class, false, session->worker->snapshot, session->canary_number);
     if ((parsed->flags & CQL_QUERY_PAGING_STATE) != 0 &&
         !follow_paging_state(dispatch, is_read_class(statement->class), &plan))
         return NULL;
@@ -316,7 +318,8 @@ static void on_prepare(struct dispatch *dispatch)
     preparation->function_markers = markers;
     struct statement_class control = {.class = REQUEST_CONTROL};
     struct request *request = send_request(
-        dispatch, control, 1, route_plan(REQUEST_CONTROL, true, session->worker->snapshot));
+        dispatch, control, 1,
+        route_plan(REQUEST_CONTROL, true, session->worker->snapshot, session->canary_number));
     if (request != NULL)
         request->preparation = preparation;
     else
@@ -465,7 +468,8 @@ static void on_batch(struct dispatch *dispatch)
     static const enum write_type types[] = {[CQL_BATCH_LOGGED] = WRITE_BATCH,
                                             [CQL_BATCH_UNLOGGED] = WRITE_UNLOGGED_BATCH,
                                             [CQL_BATCH_COUNTER] = WRITE_COUNTER};
-    struct worker *worker = dispatch->session->worker;
+    const struct session *session = dispatch->session;
+    struct worker *worker = session->worker;
     struct batch_walk walk = {.dispatch = dispatch, .handles = worker->batch_handles};
     struct cql_batch batch;
     const char *reason;
@@ -478,7 +482,7 @@ static void on_batch(struct dispatch *dispatch)
                                             .write_type = types[batch.type]};
         stamp_batch(dispatch, &batch, &walk);
         send_request(dispatch, statement, batch.consistency,
-                     route_plan(REQUEST_WRITE, false, worker->snapshot));
+                     route_plan(REQUEST_WRITE, false, worker->snapshot, session->canary_number));
     } else if (walk.missing.data != NULL) {
         refuse_unprepared(dispatch, walk.missing);
     } else {

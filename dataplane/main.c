@@ -429,6 +429,9 @@ static int run(struct proxy *proxy)
         .virtual_hosts = virtual_hosts,
         .prepared = prepared_registry_new(PREPARED_ENTRIES_MAX),
         .watch = proxy->watch,
+        /* Elsewhere in each process: a small share must not always be of the clients that come
+         * first. */
+        .next_session = (uint32_t)((uint64_t)clock_wall_us() % UINT32_MAX),
     };
     if (!start_tls(proxy))
         return 1;

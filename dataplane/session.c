@@ -13,6 +13,7 @@
 #include "dataplane/shadow.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/versions.h"
+#include "dataplane/route.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
@@ -336,6 +337,8 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
     session->is_over_limit = is_refused;
     session->version = CQL_VERSION_COMMON;
     session->accepted_ns = worker_now(worker);
+    session->canary_number = route_canary_number(
+        atomic_fetch_add_explicit(&worker->shared->next_session, 1, memory_order_relaxed));
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     list_init(&session->doomed);
     list_append(&worker->sessions, &session->link);

@@ -40,6 +40,7 @@ struct worker_shared {
     _Atomic int64_t refused;        /* over that limit, waiting for their one answer */
     struct trace_limit trace_limit; /* of requests that get a tracing id */
     struct write_clock write_clock; /* stamps of writes without a client timestamp */
+    _Atomic uint32_t next_session;  /* serial number of the next client */
     _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
 };
 
