@@ -385,8 +385,8 @@ static void on_event(struct upstream *upstream, struct cql_header header, const 
         return;
     }
     struct cql_cursor cursor = cql_open_response(header, body);
-    bool is_wanted = upstream->cluster == CLUSTER_ORIGIN && session->is_registered &&
-                     header.opcode == CQL_OPCODE_EVENT &&
+    bool is_wanted = upstream->cluster == snapshot_leading_cluster(session->worker->snapshot) &&
+                     session->is_registered && header.opcode == CQL_OPCODE_EVENT &&
                      cql_span_equals(cql_read_string(&cursor), "SCHEMA_CHANGE") &&
                      session->state == SESSION_READY;
     metrics_add(session->worker->metrics,

@@ -11,6 +11,13 @@ struct plan {
     enum cluster_id answerer; /* whose answer counts when every cluster asked has succeeded */
 };
 
+/* Of clusters, 1 << cluster: those the plan asks. */
+static inline uint8_t plan_asks(struct plan plan)
+{
+    return (uint8_t)(plan.sends[CLUSTER_ORIGIN] << CLUSTER_ORIGIN | plan.sends[CLUSTER_TARGET]
+                                                                        << CLUSTER_TARGET);
+}
+
 /* Canary reads: a session's number is below the share, or it is not. */
 #define ROUTE_CANARY_NUMBERS 100
 
@@ -32,8 +39,8 @@ static inline enum cluster_id route_read_cluster(const struct snapshot *snapshot
 }
 
 /* The plan for a request of this class under snapshot, of a session with that canary number.
- * is_prepare: the client must see the origin's id. Not for REQUEST_VIRTUAL and REQUEST_HEARTBEAT,
- * which go nowhere or to a given upstream. */
+ * is_prepare: the client must see the leading cluster's id. Not for REQUEST_VIRTUAL and
+ * REQUEST_HEARTBEAT, which go nowhere or to a given upstream. */
 static inline struct plan route_plan(enum request_class class, bool is_prepare,
                                      const struct snapshot *snapshot, uint8_t canary_number)
 {
@@ -45,8 +52,13 @@ static inline struct plan route_plan(enum request_class class, bool is_prepare,
         plan.sends[cluster] = true;
         return plan;
     }
+    enum cluster_id answerer =
+        is_prepare ? snapshot_leading_cluster(snapshot) : snapshot_primary(snapshot);
+    if (UNLIKELY(snapshot_is_idle(snapshot, answerer)))
+        answerer = cluster_other(answerer);
     return (struct plan){
-        .sends = {true, true},
-        .answerer = is_prepare ? CLUSTER_ORIGIN : snapshot_primary(snapshot),
+        .sends = {!snapshot_is_idle(snapshot, CLUSTER_ORIGIN),
+                  !snapshot_is_idle(snapshot, CLUSTER_TARGET)},
+        .answerer = answerer,
     };
 }

@@ -369,7 +369,8 @@ static void restore(struct upstream *upstream)
     }
     if (upstream->restore_step == 1) {
         upstream->restore_step = 2;
-        if (is_origin(upstream) && !upstream->is_shadow && session->register_body != NULL) {
+        if (upstream->cluster == snapshot_leading_cluster(worker_of(upstream)->snapshot) &&
+            !upstream->is_shadow && session->register_body != NULL) {
             if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body,
                             session->register_length))
                 give_up_node(upstream, "out of memory");

@@ -48,6 +48,44 @@ static void test_plans(void **state)
     }
 }
 
+/* A cluster that is not written is sent nothing, and the other one answers; reads go as ever. Each
+ * row: class, PREPARE, reads on the target, idle cluster, the plan as above. */
+static void test_idle_clusters(void **state)
+{
+    static const struct {
+        enum request_class class;
+        bool is_prepare, reads_on_target;
+        enum cluster_id idle;
+        char want;
+    } rows[] = {
+        {REQUEST_WRITE, false, false, CLUSTER_TARGET, 'o'},
+        {REQUEST_WRITE, false, true, CLUSTER_ORIGIN, 't'},
+        {REQUEST_USE, false, false, CLUSTER_TARGET, 'o'},
+        {REQUEST_USE, false, true, CLUSTER_ORIGIN, 't'},
+        {REQUEST_CONTROL, true, false, CLUSTER_TARGET, 'o'},
+        {REQUEST_CONTROL, true, true, CLUSTER_ORIGIN, 't'},
+        {REQUEST_READ, false, false, CLUSTER_TARGET, 'o'},
+        {REQUEST_READ, false, true, CLUSTER_ORIGIN, 't'},
+        {REQUEST_SYSTEM_READ, false, false, CLUSTER_TARGET, 'o'},
+        {REQUEST_SYSTEM_READ, false, true, CLUSTER_ORIGIN, 't'},
+        /* Against the rules, but never to nobody, and never answered by who is not asked. */
+        {REQUEST_WRITE, false, true, CLUSTER_TARGET, 'o'},
+        {REQUEST_WRITE, false, false, CLUSTER_ORIGIN, 't'},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct snapshot snapshot = {.forward_reads_to_target = rows[i].reads_on_target,
+                                    .forward_system_queries_to_target = rows[i].reads_on_target};
+        snapshot.skip_writes[rows[i].idle] = true;
+        struct plan plan = route_plan(rows[i].class, rows[i].is_prepare, &snapshot, 0);
+        enum cluster_id want = rows[i].want == 'o' ? CLUSTER_ORIGIN : CLUSTER_TARGET;
+        if (plan.answerer != want || plan_asks(plan) != 1u << want)
+            fail_msg("row %zu: asks %u, answerer %s", i, plan_asks(plan),
+                     cluster_name(plan.answerer));
+        assert_int_equal(snapshot_leading_cluster(&snapshot), cluster_other(rows[i].idle));
+    }
+}
+
 /* A share takes exactly so many of a hundred sessions, the same ones as it grows, and only their
  * reads. */
 static void test_canary_reads(void **state)
@@ -90,8 +128,8 @@ static void test_canary_numbers_are_spread(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_plans),
-                                       cmocka_unit_test(test_canary_reads),
-                                       cmocka_unit_test(test_canary_numbers_are_spread)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plans), cmocka_unit_test(test_idle_clusters),
+        cmocka_unit_test(test_canary_reads), cmocka_unit_test(test_canary_numbers_are_spread)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
