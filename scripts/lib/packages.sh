@@ -7,6 +7,7 @@ PACKAGES_PYTHON=(python3 python3-venv ca-certificates curl openssl)
 PACKAGES_CASSANDRA=(openjdk-17-jre-headless maven openssl)
 PACKAGES_DRIVERS=(openjdk-17-jdk-headless)
 PACKAGES_BENCH=(haproxy valgrind strace openssl)
+PACKAGES_BROWSER=(chromium fonts-dejavu-core)
 PACKAGES_RUST=(cargo-web rustc-web)
 PACKAGES_LINT=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 shellcheck docker-compose git)
 
