@@ -20,7 +20,7 @@
 #define ASSET(symbol, name, type, tag, gzip_tag, file, gzip_file)                                  \
     EMBED(symbol, file);                                                                           \
     EMBED(symbol##_gzip, gzip_file);
-#include "web_assets.def"
+#include WEB_ASSETS
 #undef ASSET
 
 struct page_form {
@@ -40,7 +40,7 @@ static const struct page_asset {
      type,                                                                                         \
      {tag, page_##symbol, page_##symbol##_end},                                                    \
      {gzip_tag, page_##symbol##_gzip, page_##symbol##_gzip_end}},
-#include "web_assets.def"
+#include WEB_ASSETS
 #undef ASSET
 };
 

@@ -12,7 +12,8 @@ const LINKS = {
 function banners() {
   const lines = [];
   if (model.link === "away")
-    lines.push("The control plane is not reachable. The data planes go on as they are; nothing can be switched until it is back, and what is shown may be old.");
+    lines.push("The control plane is not reachable. The data planes go on as they are; " +
+      "nothing can be switched until it is back, and what is shown may be old.");
   if (!model.session) return lines;
   const list = [...model.dataplanes.values()];
   const away = list.filter((dataplane) => !dataplane.connected).map((dataplane) => dataplane.address);

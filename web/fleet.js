@@ -6,7 +6,8 @@ import { may, model, on } from "./model.js";
 import { notice } from "./review.js";
 
 async function forget(dataplane) {
-  const { status, body } = await ask(`/api/v1/dataplanes/${encodeURIComponent(dataplane.id)}`, { method: "DELETE" }).catch((error) => ({ status: 0, body: { detail: error.message } }));
+  const path = `/api/v1/dataplanes/${encodeURIComponent(dataplane.id)}`;
+  const { status, body } = await ask(path, { method: "DELETE" }).catch((error) => ({ status: 0, body: { detail: error.message } }));
   notice(status === 204 ? `${dataplane.address} is forgotten.` : `Not forgotten: ${body.detail ?? status}`, status === 204 ? "good" : "bad");
   refreshSoon();
 }
@@ -29,7 +30,8 @@ function row(dataplane) {
     make("td", {}, dataplane.stats && dataplane.connected ? number(dataplane.stats.client_connections) : "–"),
     make("td", {}, error ? `${error.reason}: ${error.detail} (${time(error.time_ms)})` : "none"),
     make("td", {}, !dataplane.connected && may("operator")
-      ? make("button", { type: "button", class: "small", "aria-label": `Forget ${dataplane.address}`, onclick: () => forget(dataplane) }, "Forget") : ""));
+      ? make("button", { type: "button", class: "small",
+        "aria-label": `Forget ${dataplane.address}`, onclick: () => forget(dataplane) }, "Forget") : ""));
 }
 
 function draw() {

@@ -38,7 +38,9 @@ function item(phase) {
     make("h3", {}, words(phase.name)), badge(text, kind), make("p", { class: "muted" }, phase.meaning),
     !phase.is_present && phase.is_allowed && held.length > 0
       ? make("p", { class: "muted held" }, `Held by: ${held.map(words).join(", ")}.`) : null,
-    label && may("operator") ? make("button", { type: "button", "aria-label": `${words(phase.name)}: ${label.replace("…", "")}`, onclick: () => open(phase) }, label) : null);
+    label && may("operator")
+      ? make("button", { type: "button", "aria-label": `${words(phase.name)}: ${label.replace("…", "")}`, onclick: () => open(phase) }, label)
+      : null);
 }
 
 function draw() {

@@ -11,7 +11,8 @@ const SIDES = [["origin", "Origin"], ["target", "Target"], ["shadow", "Shadow"]]
 // side: colour and dash; the label says the same.
 const PLOTS = [
   { title: "Requests per second", unit: "/s", series: [
-    { name: "reads_origin", label: "Reads from the origin", side: "origin" }, { name: "reads_target", label: "Reads from the target", side: "target" },
+    { name: "reads_origin", label: "Reads from the origin", side: "origin" },
+    { name: "reads_target", label: "Reads from the target", side: "target" },
     { name: "writes", label: "Writes", side: "both" }, { name: "shadow", label: "Shadow reads", side: "shadow" }] },
   { title: "Latency", unit: " ms", series: ["p50", "p99"].flatMap((percentile) => SIDES.map(([side, label]) =>
     ({ name: `${percentile}_${side}_ms`, label: `${label} ${percentile}`, side, isThin: percentile === "p50" }))) },
@@ -37,13 +38,15 @@ function columns(plot, data) {
 }
 
 function options(plot, known, width) {
-  const axis = { stroke: () => color("muted"), grid: { stroke: () => color("line"), width: 1 }, ticks: { stroke: () => color("line"), width: 1 } };
+  const axis = { stroke: () => color("muted"),
+    grid: { stroke: () => color("line"), width: 1 }, ticks: { stroke: () => color("line"), width: 1 } };
   return {
     width, height: 200, legend: { show: false }, cursor: { show: false },
     scales: { y: { range: (_, low, high) => [0, Math.max(1, (high ?? 0) * 1.1)] } },
     axes: [{ ...axis, values: (_, splits) => splits.map((split) => clock(split)), space: 90 }, { ...axis, size: 56 }],
     series: [{}, ...known.map(({ label, side, isThin }) =>
-      ({ label, stroke: () => color(side === "shadow" ? "shadow-line" : side), width: isThin ? 1 : 2, dash: DASHES[side], points: { show: false } }))],
+      ({ label, stroke: () => color(side === "shadow" ? "shadow-line" : side), width: isThin ? 1 : 2,
+        dash: DASHES[side], points: { show: false } }))],
   };
 }
 

@@ -52,7 +52,8 @@ function draw() {
   byId("review-warning").textContent = plan.warning;
   byId("review-warning").hidden = plan.warning === "";
   byId("review-checks").replaceChildren(...(plan.checks.length === 0 ? [] : [
-    make("h3", {}, plan.gates_hold ? "Every check holds " : "Not every check holds ", badge(plan.gates_hold ? "ready" : "not ready", plan.gates_hold ? "good" : "bad")),
+    make("h3", {}, plan.gates_hold ? "Every check holds " : "Not every check holds ",
+      badge(plan.gates_hold ? "ready" : "not ready", plan.gates_hold ? "good" : "bad")),
     gateTable("Checks of this move", plan.checks)]));
   byId("review-fleet").textContent = fleet === 0
     ? "No data plane is connected: the change is stored and takes effect when one connects."

@@ -16,7 +16,8 @@ const text = (value) => value === null || value === undefined ? "" : String(valu
 function field({ name, label }) {
   const id = `setting-${name}`;
   const input = CHOICES[name]
-    ? make("select", { id }, make("option", { value: "" }, "as configured"), ...CHOICES[name].map((choice) => make("option", { value: choice }, choice)))
+    ? make("select", { id }, make("option", { value: "" }, "as configured"),
+      ...CHOICES[name].map((choice) => make("option", { value: choice }, choice)))
     : make("input", { id, inputmode: "numeric", autocomplete: "off", pattern: "[0-9]*", placeholder: "as configured" });
   return make("div", { class: "field" }, make("label", { for: id }, label), input, make("code", { class: "muted" }, name));
 }

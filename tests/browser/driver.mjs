@@ -47,7 +47,8 @@ const commands = {
   click: (target, { page }) => at(target, page).click(),
   fill: ({ value, ...target }, { page }) => at(target, page).fill(value),
   press: ({ key }, { page }) => page.keyboard.press(key),
-  focused: (_, { page }) => page.evaluate(() => document.activeElement.getAttribute("aria-label") || document.activeElement.id || document.activeElement.textContent.trim()),
+  focused: (_, { page }) => page.evaluate(() =>
+    document.activeElement.getAttribute("aria-label") || document.activeElement.id || document.activeElement.textContent.trim()),
   text: ({ selector }, { page }) => page.locator(selector).first().innerText(),
   enabled: (target, { page }) => at(target, page).isEnabled(),
   visible: (target, { page }) => at(target, page).isVisible(),
@@ -57,8 +58,10 @@ const commands = {
   clear_cookies: (_, { page }) => page.context().clearCookies().then(() => null),
   screenshot: ({ path, full }, { page }) => page.screenshot({ path, fullPage: full ?? true }).then(() => null),
   async axe(_, { page }) {
-    const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-    return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join("; ")}`);
+    const { violations } = await page.evaluate(() =>
+      window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+    return violations.map(({ id, help, nodes }) =>
+      `${id}: ${help}: ${nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join("; ")}`);
   },
   heard: async (_, { page, heard }) => ({ ...heard, violations: await page.evaluate(() => window.violations) }),
 };
