@@ -3,7 +3,7 @@
 
 PACKAGES_BUILD=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libsqlite3-dev
     libcivetweb-dev libjsmn-dev libcmocka-dev libcurl4-openssl-dev liblz4-dev libsnappy-dev libdeflate-dev zlib1g-dev libyaml-dev libzip-dev
-    nodejs npm)
+    nodejs npm ca-certificates)
 PACKAGES_PYTHON=(python3 python3-venv ca-certificates curl openssl)
 PACKAGES_CASSANDRA=(openjdk-17-jre-headless maven openssl)
 PACKAGES_DRIVERS=(openjdk-17-jdk-headless)
