@@ -3,6 +3,7 @@
 #include "common/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -11,14 +12,19 @@
 #define LINE_MAX_BYTES 2048
 
 static const char *program_name = "cloudgate";
-static enum log_level threshold = LOG_LEVEL_INFO;
+static _Atomic(enum log_level) threshold = LOG_LEVEL_INFO;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
 void log_init(const char *program, enum log_level level)
 {
     program_name = program;
-    threshold = level;
+    log_set_level(level);
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store_explicit(&threshold, level, memory_order_relaxed);
 }
 
 bool log_level_parse(const char *text, enum log_level *level)
@@ -42,12 +48,12 @@ bool log_level_parse(const char *text, enum log_level *level)
 
 bool log_enabled(enum log_level level)
 {
-    return level >= threshold;
+    return level >= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
-    if (level < threshold)
+    if (!log_enabled(level))
         return;
     char line[LINE_MAX_BYTES];
     struct timespec now;

@@ -12,8 +12,11 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 
-/* Set once before threads start. program is kept by reference. */
+/* Once, before threads start. program is kept by reference. */
 void log_init(const char *program, enum log_level level);
+
+/* From now on lines of at least this level are written. Any thread, at any time. */
+void log_set_level(enum log_level level);
 
 /* Reads PANIC, FATAL, ERROR, WARN, WARNING, INFO, DEBUG, TRACE in any case (the names zdm-proxy
  * takes); false when text is none of them. PANIC and FATAL mean ERROR here, TRACE means DEBUG. */

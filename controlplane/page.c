@@ -1,86 +1,102 @@
 /* The dashboard's files, inside the program: nothing is read from disk at run time. On civetweb's
- * threads; constant after the first request. */
-#include <pthread.h>
-#include <stdint.h>
-#include <stdio.h>
+ * threads; constant. Must never answer a path that is not in the table made by the build. */
 #include <string.h>
 
+#include "common/check.h"
 #include "controlplane/http.h"
 
-/* The assembler reads the files of web/ (its directory is on the include path) into read-only data.
- */
+/* The assembler reads a file into read-only data. */
 #define EMBED(symbol, file)                                                                        \
     __asm__(".pushsection .rodata\n"                                                               \
             ".balign 16\n"                                                                         \
-            ".global " #symbol "\n" #symbol ":\n"                                                  \
-            ".incbin \"" WEB_DIRECTORY "/" file "\"\n"                                             \
-            ".global " #symbol "_end\n" #symbol "_end:\n"                                          \
+            ".global page_" #symbol "\npage_" #symbol ":\n"                                        \
+            ".incbin \"" file "\"\n"                                                               \
+            ".global page_" #symbol "_end\npage_" #symbol "_end:\n"                                \
             ".byte 0\n"                                                                            \
             ".popsection\n");                                                                      \
-    extern const char symbol[] __attribute__((visibility("hidden")));                              \
-    extern const char symbol##_end[] __attribute__((visibility("hidden")))
+    extern const char page_##symbol[] __attribute__((visibility("hidden")));                       \
+    extern const char page_##symbol##_end[] __attribute__((visibility("hidden")))
 
-EMBED(page_file_index, "index.html");
-EMBED(page_file_script, "app.js");
-EMBED(page_file_style, "style.css");
+#define ASSET(symbol, name, type, tag, gzip_tag, file, gzip_file)                                  \
+    EMBED(symbol, file);                                                                           \
+    EMBED(symbol##_gzip, gzip_file);
+#include WEB_ASSETS
+#undef ASSET
 
-struct page_file {
+struct page_form {
+    const char *tag;
     const char *begin;
     const char *end;
-    const char *content_type;
-    char etag[36];
 };
 
-static struct page_file index_file = {page_file_index, page_file_index_end,
-                                      "text/html; charset=utf-8", ""};
-static struct page_file script_file = {page_file_script, page_file_script_end,
-                                       "text/javascript; charset=utf-8", ""};
-static struct page_file style_file = {page_file_style, page_file_style_end,
-                                      "text/css; charset=utf-8", ""};
-static pthread_once_t tags_once = PTHREAD_ONCE_INIT;
+static const struct page_asset {
+    const char *name;
+    const char *content_type;
+    struct page_form plain;
+    struct page_form gzip;
+} assets[] = {
+#define ASSET(symbol, name, type, tag, gzip_tag, file, gzip_file)                                  \
+    {name,                                                                                         \
+     type,                                                                                         \
+     {tag, page_##symbol, page_##symbol##_end},                                                    \
+     {gzip_tag, page_##symbol##_gzip, page_##symbol##_gzip_end}},
+#include WEB_ASSETS
+#undef ASSET
+};
 
-/* FNV-1a over the content: a tag tells versions of our own files apart, it need not resist anyone.
- */
-static void tag(struct page_file *file)
+/* Whether the client says it takes gzip; one that says `gzip;q=0` does not. */
+static bool takes_gzip(const struct http_request *request)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (const char *at = file->begin; at < file->end; at++)
-        hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
-    snprintf(file->etag, sizeof file->etag, "\"%016llx\"", (unsigned long long)hash);
+    const char *accepted = http_header(request, "Accept-Encoding");
+    const char *at = accepted != NULL ? strstr(accepted, "gzip") : NULL;
+    if (at == NULL)
+        return false;
+    at += strlen("gzip");
+    at += strspn(at, " \t");
+    if (*at != ';')
+        return *at == '\0' || *at == ',';
+    at += 1 + strspn(at + 1, " \t");
+    if (strncmp(at, "q=", 2) != 0)
+        return false;
+    return at[2 + strspn(at + 2, "0.")] >= '1' && at[2 + strspn(at + 2, "0.")] <= '9';
 }
 
-static void tag_all(void)
-{
-    tag(&index_file);
-    tag(&script_file);
-    tag(&style_file);
-}
-
-static void serve(const struct page_file *file, const struct http_request *request,
+static void serve(const struct page_asset *asset, const struct http_request *request,
                   struct http_response *response)
 {
-    pthread_once(&tags_once, tag_all);
+    bool is_gzip = takes_gzip(request);
+    const struct page_form *form = is_gzip ? &asset->gzip : &asset->plain;
     const char *if_none_match = http_header(request, "If-None-Match");
-    http_add_header(response, "ETag", file->etag);
+    http_add_header(response, "ETag", form->tag);
     http_add_header(response, "Cache-Control", "no-cache");
-    response->content_type = file->content_type;
-    if (if_none_match != NULL && strstr(if_none_match, file->etag) != NULL)
+    http_add_header(response, "Vary", "Accept-Encoding");
+    response->content_type = asset->content_type;
+    if (if_none_match != NULL && strstr(if_none_match, form->tag) != NULL) {
         response->status = 304;
-    else
-        dynbuf_append(&response->body, file->begin, (size_t)(file->end - file->begin));
+        return;
+    }
+    if (is_gzip)
+        http_add_header(response, "Content-Encoding", "gzip");
+    dynbuf_append(&response->body, form->begin, (size_t)(form->end - form->begin));
+}
+
+static void serve_named(const char *name, const struct http_request *request,
+                        struct http_response *response)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(assets); i++)
+        if (strcmp(assets[i].name, name) == 0) {
+            serve(&assets[i], request, response);
+            return;
+        }
+    http_problem(response, 404, "the dashboard has no such file", NULL);
 }
 
 void page_index(const struct http_request *request, struct http_response *response)
 {
-    serve(&index_file, request, response);
+    serve_named("index.html", request, response);
 }
 
-void page_script(const struct http_request *request, struct http_response *response)
+void page_asset(const struct http_request *request, struct http_response *response)
 {
-    serve(&script_file, request, response);
-}
-
-void page_style(const struct http_request *request, struct http_response *response)
-{
-    serve(&style_file, request, response);
+    serve_named(request->parameter, request, response);
 }

@@ -94,9 +94,9 @@ COLD static void reply_no_answer(struct session *session, const struct request *
         acknowledged += outcomes[i] == OUTCOME_OK;
     }
     if (outcomes[cluster] == OUTCOME_EXPIRED)
-        snprintf(cause, sizeof cause, "the %s cluster (%s) did not answer within %d ms",
+        snprintf(cause, sizeof cause, "the %s cluster (%s) did not answer within %u ms",
                  cluster_name(cluster), upstream_node_name(upstream),
-                 session->worker->config->request_timeout_ms);
+                 session->worker->live.request_timeout_ms);
     else
         snprintf(cause, sizeof cause,
                  "the connection to the %s cluster (%s) was lost before the answer: %s",
@@ -385,8 +385,8 @@ static void on_event(struct upstream *upstream, struct cql_header header, const 
         return;
     }
     struct cql_cursor cursor = cql_open_response(header, body);
-    bool is_wanted = upstream->cluster == CLUSTER_ORIGIN && session->is_registered &&
-                     header.opcode == CQL_OPCODE_EVENT &&
+    bool is_wanted = upstream->cluster == snapshot_leading_cluster(session->worker->snapshot) &&
+                     session->is_registered && header.opcode == CQL_OPCODE_EVENT &&
                      cql_span_equals(cql_read_string(&cursor), "SCHEMA_CHANGE") &&
                      session->state == SESSION_READY;
     metrics_add(session->worker->metrics,
@@ -476,8 +476,7 @@ static enum large_step begin_forward(struct upstream *upstream, struct request *
     session->lock = upstream;
     list_remove(&request->deadline); /* upstream_survey watches a flowing answer */
     timing_survey_by(&session->worker->timing,
-                     worker_now(session->worker) +
-                         (uint64_t)session->worker->config->request_timeout_ms * NS_PER_MS);
+                     worker_now(session->worker) + session->worker->live.request_timeout_ns);
     upstream->frame = UPSTREAM_FRAME_FORWARD;
     if (paging == PAGING_LARGE_BEGUN) {
         upstream->frame_left -= (uint32_t)(*used - CQL_HEADER_BYTES);
@@ -661,7 +660,7 @@ void answer_settle_lost(struct session *session, struct upstream *upstream)
  * has not moved for a whole timeout, half of all stream ids taken by requests it never answered. */
 static bool is_stuck(const struct session *session, const struct upstream *upstream)
 {
-    uint64_t timeout = (uint64_t)session->worker->config->request_timeout_ms * NS_PER_MS;
+    uint64_t timeout = session->worker->live.request_timeout_ns;
     const struct stream *stream = &upstream->stream;
     return (stream->queued > 0 && worker_now(session->worker) - stream->last_write_ns > timeout) ||
            upstream->expired_awaited > session->requests.limit / 2;

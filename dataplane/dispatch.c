@@ -202,7 +202,7 @@ static bool needs_stamp(const struct dispatch *dispatch, const struct statement_
                         const struct cql_statement_request *parsed)
 {
     return statement->takes_timestamp && (parsed->flags & CQL_QUERY_TIMESTAMP) == 0 &&
-           dispatch->session->worker->config->stamp_write_timestamps;
+           dispatch->session->worker->live.stamps_writes;
 }
 
 /* Gives the write the proxy's timestamp, so that both clusters store the same one. Parameters that
@@ -212,7 +212,7 @@ static void stamp(struct dispatch *dispatch)
     struct worker *worker = dispatch->session->worker;
     struct cql_parameters parameters;
     const char *reason;
-    if (!worker->config->stamp_write_timestamps ||
+    if (!worker->live.stamps_writes ||
         !cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
                              &reason))
         return;
@@ -229,19 +229,36 @@ static bool is_read_class(enum request_class class)
     return class == REQUEST_READ || class == REQUEST_SYSTEM_READ;
 }
 
+static void refuse_unprepared(const struct dispatch *dispatch, struct cql_span id)
+{
+    struct session *session = dispatch->session;
+    metrics_add(session->worker->metrics, METRIC_PSCACHE_MISSES, 1);
+    answer_unprepared(session, dispatch->header.stream, id);
+}
+
 /* What QUERY and EXECUTE have in common from here on. */
 static inline struct request *send_statement(struct dispatch *dispatch,
                                              const struct statement_class *statement,
                                              const struct cql_statement_request *parsed,
                                              const struct prepared_handle *handle)
 {
-    struct plan plan = route_plan(statement->class, false, dispatch->session->worker->snapshot);
+    const struct session *session = dispatch->session;
+    struct plan plan =
+        route_plan(statement->class, false, session->worker->snapshot, session->canary_number);
     if ((parsed->flags & CQL_QUERY_PAGING_STATE) != 0 &&
         !follow_paging_state(dispatch, is_read_class(statement->class), &plan))
         return NULL;
     if (handle != NULL &&
-        (parsed->metadata_id.data != NULL || UNLIKELY(handle->traits.columns_differ)))
-        use_metadata(dispatch, handle->prepared, parsed, plan);
+        (parsed->metadata_id.data != NULL || UNLIKELY(handle->traits.columns_differ))) {
+        /* A cluster that has come into use since is asked to prepare it, by the client, before
+         * anything of this request is sent. */
+        if (UNLIKELY((handle->traits.missing & plan_asks(plan)) != 0)) {
+            refuse_unprepared(dispatch, parsed->id);
+            return NULL;
+        }
+        if (LIKELY(handle->traits.missing == 0))
+            use_metadata(dispatch, handle->prepared, parsed, plan);
+    }
     if (needs_stamp(dispatch, statement, parsed))
         stamp(dispatch);
     return send_request(dispatch, *statement, parsed->consistency, plan);
@@ -313,21 +330,16 @@ static void on_prepare(struct dispatch *dispatch)
         session_close(session, CLOSE_OUT_OF_MEMORY, "");
         return;
     }
+    struct plan plan =
+        route_plan(REQUEST_CONTROL, true, session->worker->snapshot, session->canary_number);
     preparation->function_markers = markers;
-    struct statement_class control = {.class = REQUEST_CONTROL};
-    struct request *request = send_request(
-        dispatch, control, 1, route_plan(REQUEST_CONTROL, true, session->worker->snapshot));
+    preparation->missing = (uint8_t)(plan_asks(plan) ^ EDIT_BOTH);
+    struct request *request =
+        send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
     if (request != NULL)
         request->preparation = preparation;
     else
         preparation_free(preparation);
-}
-
-static void refuse_unprepared(const struct dispatch *dispatch, struct cql_span id)
-{
-    struct session *session = dispatch->session;
-    metrics_add(session->worker->metrics, METRIC_PSCACHE_MISSES, 1);
-    answer_unprepared(session, dispatch->header.stream, id);
 }
 
 /* Of a body that was but a head. false: it cannot be read; the request was answered. */
@@ -402,6 +414,7 @@ struct batch_walk {
     struct dispatch *dispatch;
     struct dynbuf handles; /* of struct prepared_handle *, each used until the batch is sent */
     struct cql_span missing;
+    uint8_t asked; /* clusters the BATCH goes to */
     bool has_text; /* a child that comes as text */
     bool is_conditional;
 };
@@ -422,6 +435,10 @@ static bool on_batch_child(void *context, const struct cql_batch_child *child)
     }
     if (!dynbuf_append(&walk->handles, &handle, sizeof(struct prepared_handle *))) {
         prepared_cache_release(handle);
+        return false;
+    }
+    if (UNLIKELY((handle->traits.missing & walk->asked) != 0)) { /* released with the others */
+        walk->missing = child->text_or_id;
         return false;
     }
     walk->is_conditional |= handle->traits.statement.write_type == WRITE_CAS;
@@ -465,8 +482,11 @@ static void on_batch(struct dispatch *dispatch)
     static const enum write_type types[] = {[CQL_BATCH_LOGGED] = WRITE_BATCH,
                                             [CQL_BATCH_UNLOGGED] = WRITE_UNLOGGED_BATCH,
                                             [CQL_BATCH_COUNTER] = WRITE_COUNTER};
-    struct worker *worker = dispatch->session->worker;
-    struct batch_walk walk = {.dispatch = dispatch, .handles = worker->batch_handles};
+    const struct session *session = dispatch->session;
+    struct worker *worker = session->worker;
+    struct plan plan = route_plan(REQUEST_WRITE, false, worker->snapshot, session->canary_number);
+    struct batch_walk walk = {
+        .dispatch = dispatch, .handles = worker->batch_handles, .asked = plan_asks(plan)};
     struct cql_batch batch;
     const char *reason;
     dynbuf_reset(&walk.handles);
@@ -477,8 +497,7 @@ static void on_batch(struct dispatch *dispatch)
         struct statement_class statement = {.class = REQUEST_WRITE,
                                             .write_type = types[batch.type]};
         stamp_batch(dispatch, &batch, &walk);
-        send_request(dispatch, statement, batch.consistency,
-                     route_plan(REQUEST_WRITE, false, worker->snapshot));
+        send_request(dispatch, statement, batch.consistency, plan);
     } else if (walk.missing.data != NULL) {
         refuse_unprepared(dispatch, walk.missing);
     } else {
@@ -490,11 +509,12 @@ static void on_batch(struct dispatch *dispatch)
         prepared_cache_release(handles[i]);
 }
 
-/* Events come from the origin alone, so the registration goes there alone. */
+/* Events come from the leading cluster alone, so the registration goes there alone. */
 static void on_register(struct dispatch *dispatch)
 {
     struct session *session = dispatch->session;
-    struct plan plan = {.sends = {[CLUSTER_ORIGIN] = true}, .answerer = CLUSTER_ORIGIN};
+    struct plan plan = {.answerer = snapshot_leading_cluster(session->worker->snapshot)};
+    plan.sends[plan.answerer] = true;
     uint8_t *copy = malloc(dispatch->header.body_length + 1);
     if (copy == NULL || dispatch->header.body_length > CHUNK_BYTES) {
         free(copy);

@@ -9,7 +9,7 @@
 
 bool functions_use_is_on(const struct worker *worker)
 {
-    return worker->config->replace_cql_functions;
+    return worker->live.replaces_functions;
 }
 
 static struct function_maker maker_of(struct worker *worker)

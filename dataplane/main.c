@@ -19,6 +19,7 @@
 #include "dataplane/config.h"
 #include "dataplane/config_checks.h"
 #include "dataplane/config_file.h"
+#include "dataplane/live.h"
 #include "dataplane/node_watch.h"
 #include "dataplane/options.h"
 #include "dataplane/start_names.h"
@@ -95,11 +96,36 @@ static void on_worker_switched(void *context)
         mailbox_post(proxy->mailbox, &proxy->switched);
 }
 
+/* A client needs three descriptors, its own and one to each cluster; the usual soft limit of 1024
+ * would end at 340 clients. */
+static void raise_descriptor_limit(uint32_t max_clients)
+{
+    struct rlimit limit;
+    rlim_t needed = 3 * (rlim_t)max_clients + DESCRIPTORS_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max < needed)
+        LOG_WARN("descriptor_limit_low", "limit=%llu needed=%llu max_clients=%u",
+                 (unsigned long long)limit.rlim_max, (unsigned long long)needed, max_clients);
+}
+
+/* What of a snapshot concerns the process, not its workers. */
+static void apply_to_process(const struct proxy *proxy, uint32_t clients_before)
+{
+    uint32_t max_clients = live_settings_of(&proxy->config, proxy->snapshot).max_clients;
+    log_set_level(live_log_level(&proxy->config, proxy->snapshot));
+    if (max_clients > clients_before)
+        raise_descriptor_limit(max_clients);
+}
+
 static void apply_snapshot(void *context, struct snapshot *snapshot)
 {
     struct proxy *proxy = context;
+    uint32_t clients_before = live_settings_of(&proxy->config, proxy->snapshot).max_clients;
     snapshot_put(proxy->snapshot);
     proxy->snapshot = snapshot_get(snapshot);
+    apply_to_process(proxy, clients_before);
     if (proxy->phase != ADMIN_SERVING) { /* no worker to switch: they will start with it */
         run_switched(&proxy->switched, proxy);
         return;
@@ -366,21 +392,6 @@ static void on_signal(evutil_socket_t number, short what, void *context)
 
 /* ---- the program ---- */
 
-/* A client needs three descriptors, its own and one to each cluster; the usual soft limit of 1024
- * would end at 340 clients. */
-static void raise_descriptor_limit(const struct config *config)
-{
-    struct rlimit limit;
-    rlim_t needed = 3 * (rlim_t)config->max_clients_threshold + DESCRIPTORS_SPARE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max < needed)
-        LOG_WARN("descriptor_limit_low", "limit=%llu needed=%llu max_clients_threshold=%d",
-                 (unsigned long long)limit.rlim_max, (unsigned long long)needed,
-                 config->max_clients_threshold);
-}
-
 /* The main thread's turn is a worker's: events first, then what their streams have to say. */
 static void run_loop(struct proxy *proxy)
 {
@@ -419,12 +430,15 @@ static int run(struct proxy *proxy)
         .virtual_hosts = virtual_hosts,
         .prepared = prepared_registry_new(PREPARED_ENTRIES_MAX),
         .watch = proxy->watch,
+        /* Elsewhere in each process: a small share must not always be of the clients that come
+         * first. */
+        .next_session = (uint32_t)((uint64_t)clock_wall_us() % UINT32_MAX),
     };
     if (!start_tls(proxy))
         return 1;
     proxy->snapshot = first_snapshot(&proxy->config);
     LOG_INFO("proxy_starting", "version=%s pid=%d", CLOUDGATE_VERSION, (int)getpid());
-    raise_descriptor_limit(&proxy->config);
+    apply_to_process(proxy, 0);
     proxy->admin = admin_new(proxy->base, &proxy->config, read_status, proxy);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         proxy->clusters[i] = cluster_new(&proxy->loop, &proxy->config, proxy->tls_store,

@@ -79,19 +79,22 @@ struct prepared *preparation_finish(const struct preparation *preparation, struc
 {
     struct cql_prepared_result result;
     bool is_whole = cql_read_prepared(header, body, &result);
-    if (result.id.data == NULL || preparation->id.length == 0) {
+    bool is_single = preparation->missing != 0;
+    if (result.id.data == NULL || (!is_single && preparation->id.length == 0)) {
         free(functions);
         return NULL;
     }
     struct prepared_facts facts = {
-        .ids = {result.id, span_of(&preparation->id)},
-        .columns_differ = !is_whole || !same_columns(preparation, result.result_metadata),
+        .ids = {result.id, is_single ? result.id : span_of(&preparation->id)},
+        .missing = preparation->missing,
+        .columns_differ =
+            is_single || !is_whole || !same_columns(preparation, result.result_metadata),
         .statement = preparation->statement,
         .functions = functions,
         .text = preparation->text,
         .keyspace = preparation->keyspace,
     };
-    if (result.metadata_id.length > 0 && result.metadata_id.length <= CQL_ID_MAX &&
+    if (!is_single && result.metadata_id.length > 0 && result.metadata_id.length <= CQL_ID_MAX &&
         preparation->metadata_id.length > 0) {
         facts.metadata_ids[CLUSTER_ORIGIN] = result.metadata_id;
         facts.metadata_ids[CLUSTER_TARGET] = span_of(&preparation->metadata_id);

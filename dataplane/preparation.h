@@ -11,6 +11,7 @@ struct preparation {
     struct statement_class statement;
     struct prepared_id id;          /* the target's; empty until it has answered */
     struct prepared_id metadata_id; /* the target's, where the protocol has them */
+    uint8_t missing;                /* 1 << cluster: not asked */
     bool has_columns;               /* the target's could be read */
     struct dynbuf columns;
     struct cql_span text; /* data NULL: longer than PREPARED_TEXT_MAX */
@@ -27,8 +28,8 @@ void preparation_free(struct preparation *preparation); /* NULL is allowed */
 /* The target's answer. */
 void preparation_note_target(struct preparation *preparation, struct cql_header header,
                              const uint8_t *body);
-/* The origin's answer, after the target's: the entry, with one reference, the caller's. functions:
- * the plan for those markers, malloc'd, or NULL; the entry's from here on. NULL: one of them was no
- * prepared statement, or memory is out. */
+/* The origin's answer, after the target's, or the only one where one is not asked: the entry, with
+ * one reference, the caller's. functions: the plan for those markers, malloc'd, or NULL; the
+ * entry's from here on. NULL: one of them was no prepared statement, or memory is out. */
 struct prepared *preparation_finish(const struct preparation *preparation, struct cql_header header,
                                     const uint8_t *body, struct function_plan *functions);

@@ -106,7 +106,8 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
         return NULL;
     *prepared = (struct prepared){
         .traits = {.statement = facts->statement,
-                   .columns_differ = facts->columns_differ,
+                   .columns_differ = facts->columns_differ || facts->missing != 0,
+                   .missing = facts->missing,
                    .has_functions = facts->functions != NULL},
         .functions = facts->functions,
         .text_length = text.length,

@@ -51,6 +51,8 @@ struct prepared_traits {
     bool ids_differ;     /* the target's id is another than the origin's, which clients use */
     bool columns_differ; /* the clusters' result metadata describe different columns */
     bool has_functions;  /* values EXECUTE must add */
+    uint8_t missing; /* 1 << cluster: where it was not prepared, since that cluster was idle; the
+                        client has the other one's id and metadata. Implies columns_differ */
 };
 
 struct prepared {
@@ -73,6 +75,7 @@ struct prepared_facts {
     struct cql_span ids[CLUSTER_COUNT]; /* the target's may be empty: it does not know it */
     struct cql_span metadata_ids[CLUSTER_COUNT];
     bool columns_differ;
+    uint8_t missing; /* its id is the other's: most often it will be, and nothing is sent by it */
     struct statement_class statement;
     struct function_plan *functions; /* malloc'd; becomes the entry's, if one is made */
     struct cql_span text;

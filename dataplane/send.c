@@ -166,11 +166,10 @@ static void begin_waiting(struct session *session, struct request *request)
 }
 
 /* DSE's continuous paging, of what one cluster answers. */
-static bool asks_for_pages(const struct dispatch *dispatch, struct plan plan)
+static bool asks_for_pages(const struct dispatch *dispatch, struct statement_class statement)
 {
     return UNLIKELY((dispatch->flags & CQL_QUERY_CONTINUOUS_PAGING) != 0) &&
-           dispatch->header.version >= CQL_VERSION_DSE1 &&
-           plan.sends[CLUSTER_ORIGIN] != plan.sends[CLUSTER_TARGET];
+           dispatch->header.version >= CQL_VERSION_DSE1 && statement.class < REQUEST_WRITE;
 }
 
 COLD static void refuse_unavailable(const struct dispatch *dispatch, uint16_t consistency,
@@ -231,7 +230,7 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
     request->statement = statement;
     request->consistency = consistency;
     request->answerer = plan.answerer;
-    request->is_continuous = asks_for_pages(dispatch, plan);
+    request->is_continuous = asks_for_pages(dispatch, statement);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         request->outcomes[i] = plan.sends[i] ? OUTCOME_AWAITED : OUTCOME_NOT_ASKED;
     session->unanswered++;

@@ -13,6 +13,7 @@
 #include "dataplane/shadow.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/versions.h"
+#include "dataplane/route.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
@@ -135,8 +136,8 @@ static void refuse_over_limit(struct session *session, struct cql_header header)
     session->version = led_to(session, header.version);
     session_reply_error(
         session, header.stream < 0 ? 0 : header.stream, CQL_ERROR_OVERLOADED,
-        "Too many client connections: this proxy serves %d at most (MAX_CLIENTS_THRESHOLD)",
-        session->worker->config->max_clients_threshold);
+        "Too many client connections: this proxy serves %u at most (MAX_CLIENTS_THRESHOLD)",
+        session->worker->live.max_clients);
     session_close_after_reply(session, CLOSE_OVER_LIMIT, "");
 }
 
@@ -320,7 +321,7 @@ static uint64_t end_of_patience(const struct session *session)
     if (session->state == SESSION_REFUSED || session->state == SESSION_CLOSING)
         return session->accepted_ns + GOODBYE_NS;
     if (session->state != SESSION_ACCEPTED)
-        patience_ms += 4 * (uint64_t)config->request_timeout_ms;
+        patience_ms += 4 * (uint64_t)session->worker->live.request_timeout_ms;
     return session->accepted_ns + patience_ms * NS_PER_MS;
 }
 
@@ -336,6 +337,8 @@ struct session *session_new(struct worker *worker, int fd, const char *peer, boo
     session->is_over_limit = is_refused;
     session->version = CQL_VERSION_COMMON;
     session->accepted_ns = worker_now(worker);
+    session->canary_number = route_canary_number(
+        atomic_fetch_add_explicit(&worker->shared->next_session, 1, memory_order_relaxed));
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     list_init(&session->doomed);
     list_append(&worker->sessions, &session->link);

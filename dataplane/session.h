@@ -72,6 +72,7 @@ struct session {
     enum session_state state;
     enum close_reason close_reason;
     bool is_over_limit;
+    uint8_t canary_number;            /* route.h: whether canary reads are for it */
     uint8_t version;                  /* protocol version of the client, fixed by its STARTUP */
     enum cql_compression compression; /* agreed on in STARTUP */
     uint64_t accepted_ns;

@@ -37,7 +37,7 @@ static struct shadow *shadow_of(struct upstream *upstream)
 
 static uint64_t timeout_ns(const struct worker *worker)
 {
-    return (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    return worker->live.request_timeout_ns;
 }
 
 /* ---- stream ids ---- */
@@ -163,7 +163,7 @@ static struct shadow *shadow_for(struct session *session, enum cluster_id cluste
         upstream_init(&shadow->upstream, session, cluster);
         reset_ids(shadow);
     } else if (shadow->upstream.cluster != cluster) {
-        /* The primary has changed, and with it who is asked on the side. */
+        /* Who answers has changed, and with it who is asked on the side. */
         shut(shadow);
         upstream_init(&shadow->upstream, session, cluster);
     }
@@ -180,10 +180,12 @@ void shadow_copy(struct session *session, enum cluster_id primary, size_t length
     uint16_t id;
     if (!is_due(session->worker))
         return;
-    struct shadow *shadow = shadow_for(session, cluster);
-    if (has_paging_state) {
+    if (has_paging_state) { /* its cluster is the page's, maybe not the one other reads are of */
         drop(session, METRIC_SHADOW_DROPPED_PAGING_STATE);
-    } else if (length > SHADOW_QUEUE_MAX) {
+        return;
+    }
+    struct shadow *shadow = shadow_for(session, cluster);
+    if (length > SHADOW_QUEUE_MAX) {
         drop(session, METRIC_SHADOW_DROPPED_TOO_LARGE);
     } else if (shadow == NULL || shadow->upstream.state != UPSTREAM_READY) {
         drop(session, METRIC_SHADOW_DROPPED_NOT_READY);

@@ -53,6 +53,19 @@ static inline enum cluster_id snapshot_primary(const struct snapshot *snapshot)
     return snapshot->forward_reads_to_target ? CLUSTER_TARGET : CLUSTER_ORIGIN;
 }
 
+/* Neither written nor, by the rules between the members, read: it need not be there. */
+static inline bool snapshot_is_idle(const struct snapshot *snapshot, enum cluster_id cluster)
+{
+    return snapshot->skip_writes[cluster];
+}
+
+/* The cluster whose word clients have on what is no row: ids of prepared statements, events. The
+ * origin, as long as it is in use. */
+static inline enum cluster_id snapshot_leading_cluster(const struct snapshot *snapshot)
+{
+    return snapshot_is_idle(snapshot, CLUSTER_ORIGIN) ? CLUSTER_TARGET : CLUSTER_ORIGIN;
+}
+
 static inline enum cluster_id snapshot_system_cluster(const struct snapshot *snapshot)
 {
     return snapshot->forward_system_queries_to_target ? CLUSTER_TARGET : CLUSTER_ORIGIN;

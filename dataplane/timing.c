@@ -43,7 +43,7 @@ void timing_fini(struct worker *worker)
 
 static uint64_t request_timeout_ns(const struct worker *worker)
 {
-    return (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    return worker->live.request_timeout_ns;
 }
 
 static uint64_t next_survey_ns(const struct timing *timing)

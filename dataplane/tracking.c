@@ -1,6 +1,6 @@
 /* Request metrics, kept the way zdm-proxy keeps them: PREPARE, REGISTER, OPTIONS and the proxy's
- * own answers are not tracked; a request for one cluster is a read of that cluster, one for both is
- * a write. */
+ * own answers are not tracked; a read is one of the cluster it is sent to, everything else is a
+ * write, also where only one cluster is written. */
 #include "dataplane/tracking.h"
 
 #include "dataplane/session.h"
@@ -12,10 +12,10 @@ static enum metric_request kind_of(const struct request *request)
     if (request->statement.class == REQUEST_CONTROL ||
         request->statement.class == REQUEST_HEARTBEAT)
         return METRIC_REQUEST_COUNT;
-    if (request->outcomes[CLUSTER_ORIGIN] == OUTCOME_NOT_ASKED)
-        return METRIC_REQUEST_READS_TARGET;
-    return request->outcomes[CLUSTER_TARGET] == OUTCOME_NOT_ASKED ? METRIC_REQUEST_READS_ORIGIN
-                                                                  : METRIC_REQUEST_WRITES;
+    if (request->statement.class >= REQUEST_WRITE)
+        return METRIC_REQUEST_WRITES;
+    return request->outcomes[CLUSTER_ORIGIN] == OUTCOME_NOT_ASKED ? METRIC_REQUEST_READS_TARGET
+                                                                  : METRIC_REQUEST_READS_ORIGIN;
 }
 
 static bool is_tracked(const struct request *request)

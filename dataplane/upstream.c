@@ -69,8 +69,8 @@ void upstream_watch(struct upstream *upstream, uint64_t deadline_ns)
 static void watch_step(struct upstream *upstream)
 {
     struct worker *worker = worker_of(upstream);
-    uint64_t limit_ms = (uint64_t)(upstream->is_shadow ? worker->config->async_handshake_timeout_ms
-                                                       : worker->config->request_timeout_ms);
+    uint64_t limit_ms = upstream->is_shadow ? (uint64_t)worker->config->async_handshake_timeout_ms
+                                            : worker->live.request_timeout_ms;
     uint64_t step =
         worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     upstream_watch(upstream, step);
@@ -369,7 +369,8 @@ static void restore(struct upstream *upstream)
     }
     if (upstream->restore_step == 1) {
         upstream->restore_step = 2;
-        if (is_origin(upstream) && !upstream->is_shadow && session->register_body != NULL) {
+        if (upstream->cluster == snapshot_leading_cluster(worker_of(upstream)->snapshot) &&
+            !upstream->is_shadow && session->register_body != NULL) {
             if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body,
                             session->register_length))
                 give_up_node(upstream, "out of memory");
@@ -709,7 +710,7 @@ uint64_t upstream_survey(struct upstream *upstream)
     struct worker *worker = worker_of(upstream);
     const struct stream *stream = &upstream->stream;
     uint64_t now = worker_now(worker);
-    uint64_t timeout = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS;
+    uint64_t timeout = worker->live.request_timeout_ns;
     if (upstream->state != UPSTREAM_READY) {
         if (upstream->is_leaving && now >= upstream->leave_by_ns)
             upstream_release_client(upstream); /* a node that won the race and says no more */

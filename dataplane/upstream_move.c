@@ -86,7 +86,7 @@ void upstream_try_to_leave(struct upstream *upstream)
 void upstream_on_topology(struct upstream *upstream)
 {
     struct worker *worker = upstream->session->worker;
-    uint64_t patience = (uint64_t)worker->config->request_timeout_ms * NS_PER_MS + NS_PER_S;
+    uint64_t patience = worker->live.request_timeout_ns + NS_PER_S;
     if (upstream->state != UPSTREAM_READY || upstream->session->state != SESSION_READY ||
         upstream->is_leaving ||
         is_listed(worker->topologies[upstream->cluster], upstream->node->name))

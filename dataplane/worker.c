@@ -55,7 +55,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     (void)listener;
     (void)length;
     worker->loop.now_ns = clock_now_ns(); /* a worker without clients may have slept for hours */
-    int64_t limit = worker->config->max_clients_threshold;
+    int64_t limit = worker->live.max_clients;
     name_peer(peer, sizeof peer, address);
     bool is_refused = atomic_fetch_add(&worker->shared->clients, 1) >= limit;
     if (is_refused) {
@@ -137,15 +137,22 @@ struct snapshot_message {
     void *context;
 };
 
+/* The snapshot's reference becomes the worker's. */
+static void go_by(struct worker *worker, struct snapshot *snapshot)
+{
+    worker->snapshot = snapshot;
+    worker->live = live_settings_of(worker->config, snapshot);
+    worker->loop.primary = snapshot_primary(snapshot);
+}
+
 static void run_snapshot_message(struct mailbox_message *message, void *owner)
 {
     struct snapshot_message *switching = CONTAINER_OF(message, struct snapshot_message, message);
     struct worker *worker = owner;
     snapshot_put(worker->snapshot);
-    worker->snapshot = switching->snapshot;
-    worker->loop.primary = snapshot_primary(worker->snapshot);
-    timing_survey_by(&worker->timing,
-                     clock_now_ns()); /* for shadows that are not needed any more */
+    go_by(worker, switching->snapshot);
+    /* For shadows that are not needed any more, and what a shorter time limit ends sooner. */
+    timing_survey_by(&worker->timing, clock_now_ns());
     switching->done(switching->context);
     free(switching);
 }
@@ -237,9 +244,7 @@ static void run_drain_message(struct mailbox_message *message, void *owner)
     free(message);
     worker->loop.now_ns = clock_now_ns();
     worker->is_draining = true;
-    worker->drain_deadline_ns = worker_now(worker) +
-                                (uint64_t)worker->config->request_timeout_ms * NS_PER_MS +
-                                2 * NS_PER_S;
+    worker->drain_deadline_ns = worker_now(worker) + worker->live.request_timeout_ns + 2 * NS_PER_S;
     evconnlistener_free(worker->listener);
     worker->listener = NULL;
     for (struct list *node = worker->sessions.next, *next; node != &worker->sessions; node = next) {
@@ -304,8 +309,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     for (int i = 0; i < TLS_SIDE_COUNT; i++)
         tls_thread_switch(&worker->tls, (enum tls_side)i, shared->tls[i]);
     worker->loop.tls = &worker->tls;
-    worker->snapshot = snapshot_get(snapshot);
-    worker->loop.primary = snapshot_primary(snapshot);
+    go_by(worker, snapshot_get(snapshot));
     for (int i = 0; i < CLUSTER_COUNT; i++)
         worker->topologies[i] = topology_get(topologies[i]);
     make_offer(worker);

@@ -17,6 +17,7 @@
 #include "dataplane/metrics.h"
 #include "dataplane/prepared.h"
 #include "dataplane/request.h"
+#include "dataplane/live.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/stream.h"
 #include "dataplane/timing.h"
@@ -35,10 +36,11 @@ struct worker_shared {
     struct prepared_registry *prepared;
     struct tls_context *tls[TLS_SIDE_COUNT]; /* what new workers begin with; main thread */
     struct node_watch *watch;
-    _Atomic int64_t clients;                   /* being served now: at most MAX_CLIENTS_THRESHOLD */
-    _Atomic int64_t refused;                   /* over that limit, waiting for their one answer */
-    struct trace_limit trace_limit;            /* of requests that get a tracing id */
-    struct write_clock write_clock;            /* stamps of writes without a client timestamp */
+    _Atomic int64_t clients;        /* being served now: at most live_settings.max_clients */
+    _Atomic int64_t refused;        /* over that limit, waiting for their one answer */
+    struct trace_limit trace_limit; /* of requests that get a tracing id */
+    struct write_clock write_clock; /* stamps of writes without a client timestamp */
+    _Atomic uint32_t next_session;  /* serial number of the next client */
     _Atomic uint32_t next_node[CLUSTER_COUNT]; /* round robin over assigned nodes, process-wide */
 };
 
@@ -68,7 +70,8 @@ struct worker {
     struct prepared_cache prepared;
     struct metrics_block *metrics;
     struct snapshot *snapshot;
-    uint32_t shadow_turn; /* shadow.c: hundredths of a copy that are due */
+    struct live_settings live; /* of the snapshot */
+    uint32_t shadow_turn;      /* shadow.c: hundredths of a copy that are due */
     struct topology *topologies[CLUSTER_COUNT];
     uint8_t versions;                       /* a set (versions.h): what new clients may speak */
     struct dynbuf supported;                /* SUPPORTED body for the topologies in force */

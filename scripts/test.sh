@@ -4,7 +4,7 @@
 #   (nothing)   the fast tests: unit, and integration against the simulated clusters with the Python driver
 #   --full      adds: gcc and clang with warnings as errors, AddressSanitizer + UBSan, ThreadSanitizer, real
 #               Cassandra 3.11 and 5.0 with the Python driver and cqlsh, the drivers of docs/drivers.md, fuzzing, format and lint,
-#               and instructions per request against the committed figures
+#               the dashboard in Chromium, and instructions per request against the committed figures
 #   --only P    of these, only the stages whose name matches the extended regular expression P
 #   --yes       install missing Debian packages without asking
 #
@@ -121,6 +121,9 @@ performance() { plays release bench && scripts/bench.sh --smoke; }
 # Installs what it needs by itself, and compares docs/drivers.md with what it found.
 drivers() { CLOUDGATE_BIN="$ROOT/build/$1/bin" scripts/drivers.sh; }
 
+# The dashboard in Debian's Chromium; its pictures are for people to look at.
+browser() { browser_environment && plays "$1" browser --screenshots "$RESULTS/screenshots"; }
+
 our_sources() { git -c safe.directory="$ROOT" ls-files -- '*.c' '*.h'; }
 check_format() {
     local source failed=0
@@ -169,7 +172,7 @@ check_fuzz() {
 # A function, so that the whole script is read before it runs: it may be edited meanwhile.
 run_stages() {
     local packages=("${PACKAGES_BUILD[@]}" "${PACKAGES_PYTHON[@]}")
-    [[ $full ]] && packages+=("${PACKAGES_LINT[@]}" "${PACKAGES_CASSANDRA[@]}" "${PACKAGES_BENCH[@]}")
+    [[ $full ]] && packages+=("${PACKAGES_LINT[@]}" "${PACKAGES_CASSANDRA[@]}" "${PACKAGES_BENCH[@]}" "${PACKAGES_BROWSER[@]}")
     packages_install "${packages[@]}"
     mkdir -p "$RESULTS"
     say "Preparing the Python environment in build/venv"
@@ -194,6 +197,7 @@ run_stages() {
         stage performance performance
         stage integration integration release
         stage conformance plays release conformance
+        stage browser browser release
         stage cassandra plays release cassandra
         stage drivers drivers release
         stage conformance-real plays release conformance --real

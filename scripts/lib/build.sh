@@ -23,3 +23,13 @@ python_environment() {
         "$venv/bin/python" -m pip install -qq --disable-pip-version-check -r "$wanted" &&
         cp "$wanted" "$venv/requirements.installed"
 }
+
+# browser_environment: build/browser with the packages of tests/browser/package-lock.json, made anew when they change.
+browser_environment() {
+    local modules=$ROOT/build/browser wanted=$ROOT/tests/browser
+    cmp -s "$wanted/package-lock.json" "$modules/node_modules/.installed" && return 0
+    mkdir -p "$modules"
+    cp "$wanted/package.json" "$wanted/package-lock.json" "$modules/" &&
+        npm ci --prefix "$modules" --ignore-scripts --no-audit --no-fund --silent --prefer-offline &&
+        cp "$wanted/package-lock.json" "$modules/node_modules/.installed"
+}

@@ -2,11 +2,13 @@
 # Debian packages by purpose, and their installation. Sourced after common.sh.
 
 PACKAGES_BUILD=(gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libsqlite3-dev
-    libcivetweb-dev libjsmn-dev libcmocka-dev libcurl4-openssl-dev liblz4-dev libsnappy-dev libdeflate-dev zlib1g-dev libyaml-dev libzip-dev)
+    libcivetweb-dev libjsmn-dev libcmocka-dev libcurl4-openssl-dev liblz4-dev libsnappy-dev libdeflate-dev zlib1g-dev libyaml-dev libzip-dev
+    nodejs npm ca-certificates)
 PACKAGES_PYTHON=(python3 python3-venv ca-certificates curl openssl)
 PACKAGES_CASSANDRA=(openjdk-17-jre-headless maven openssl)
 PACKAGES_DRIVERS=(openjdk-17-jdk-headless)
 PACKAGES_BENCH=(haproxy valgrind strace openssl)
+PACKAGES_BROWSER=(chromium fonts-dejavu-core)
 PACKAGES_RUST=(cargo-web rustc-web)
 PACKAGES_LINT=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 shellcheck docker-compose git)
 
@@ -14,6 +16,8 @@ PACKAGES_LINT=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 shellch
 packages_missing() {
     local name
     for name; do
+        # Other builds of nodejs bring npm along, and Debian's package would not go with them.
+        [[ $name == npm ]] && command -v npm >/dev/null && continue
         [[ $(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || printf '%s\n' "$name"
     done
 }

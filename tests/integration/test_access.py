@@ -326,7 +326,7 @@ def test_a_restart_ends_log_ins_but_not_tokens(control):
 
 
 def test_the_page_itself_needs_no_log_in(control):
-    for path in ("/", "/app.js", "/style.css", "/health/liveness", "/health/readiness"):
+    for path in ("/", "/assets/app.js", "/assets/style.css", "/health/liveness", "/health/readiness"):
         status, headers, _ = call("GET", control.url(path))
         assert status == 200 and headers["Connection"] == "close", "nobody keeps a thread"
 

@@ -2,6 +2,7 @@
 Self-contained: needs no CQL server."""
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -424,7 +425,7 @@ def test_what_is_not_there(control, method, path, status, allow):
     assert headers["Content-Type"] == "application/problem+json" and json.loads(body)["status"] == status
 
 
-@pytest.mark.parametrize("path", ["/", "/app.js", "/style.css", "/api/v1/routing", "/api/v1/dataplanes", "/api/v1/audit", "/metrics",
+@pytest.mark.parametrize("path", ["/", "/assets/app.js", "/assets/style.css", "/api/v1/routing", "/api/v1/dataplanes", "/api/v1/audit", "/metrics",
                                   "/health/liveness", "/health/readiness"])  # fmt: skip
 def test_head_is_get_without_a_body(control, path):
     status, headers, body = control.call("GET", path)
@@ -435,11 +436,24 @@ def test_head_is_get_without_a_body(control, path):
 
 
 def test_the_page_is_revalidated_by_its_tag(control):
-    for path in ("/", "/app.js", "/style.css"):
+    for path in ("/", "/assets/app.js", "/assets/style.css"):
         headers = control.call("GET", path)[1]
         assert control.call("GET", path, headers={"If-None-Match": headers["ETag"]})[0] == 304
     page = control.call("GET", "/")[2].decode()
     assert not re.search(r"<script(?! type=\"module\" src=)|style=|\son\w+=", page), "the policy forbids inline code"
+
+
+def test_the_pages_files_are_compressed_for_those_who_take_it(control):
+    for path in ("/", "/assets/app.js", "/assets/uplot.js", "/assets/uplot-license.txt"):
+        _, plain, body = control.call("GET", path)
+        assert "Content-Encoding" not in plain
+        for accepted in ("gzip, br", "br, gzip;q=0.5"):
+            _, headers, packed = control.call("GET", path, headers={"Accept-Encoding": accepted})
+            assert headers["Content-Encoding"] == "gzip" and gzip.decompress(packed) == body and len(packed) < len(body)
+            assert headers["Vary"] == "Accept-Encoding" and headers["ETag"] != plain["ETag"] and headers["ETag"].startswith('"')
+        assert "Content-Encoding" not in control.call("GET", path, headers={"Accept-Encoding": "gzip;q=0, br"})[1]
+    for path in ("/assets/nothing.js", "/assets/", "/assets/../app.js", "/assets/app.js/x", "/app.js"):
+        assert control.call("GET", path)[0] == 404
 
 
 def test_audit_pages(control):
@@ -593,7 +607,7 @@ def test_ctl_follows_events(control):
 def test_every_route_is_documented():
     described = json.loads((ROOT / "docs/openapi.json").read_text())["paths"]
     routes = re.findall(r'^ROUTE\("(\w+)", "([^"]+)"', (ROOT / "controlplane/routes.def").read_text(), re.M)
-    pages = {"/", "/app.js", "/style.css"}
+    pages = {"/", "/assets/{file}"}
     assert {(method.lower(), path) for method, path in routes if path not in pages} == {
         (method, path) for path, entry in described.items() for method in entry if method != "parameters"
     }

@@ -136,6 +136,36 @@ static void test_same_and_other_columns(void **state)
     }
 }
 
+/* Prepared on one cluster, the other being idle: known by that one's id, marked as missing on the
+ * other, without metadata ids. */
+static void test_prepared_on_one(void **state)
+{
+    (void)state;
+    for (int missing = 0; missing < CLUSTER_COUNT; missing++) {
+        struct dynbuf body;
+        struct preparation *preparation =
+            preparation_new((struct statement_class){.class = REQUEST_READ},
+                            (struct cql_span){(const uint8_t *)"SELECT 1", 8}, "ks");
+        assert_non_null(preparation);
+        preparation->missing = (uint8_t)(1u << missing);
+        struct cql_header header = put_prepared(&body, 5, "only-id", "only-meta", true, two, 2);
+        if (missing == CLUSTER_ORIGIN)
+            preparation_note_target(preparation, header, body.data);
+        struct prepared *prepared = preparation_finish(preparation, header, body.data, NULL);
+        assert_non_null(prepared);
+        assert_int_equal(prepared->traits.missing, 1u << missing);
+        assert_true(prepared->traits.columns_differ);
+        assert_false(prepared->traits.ids_differ);
+        for (int i = 0; i < CLUSTER_COUNT; i++) {
+            assert_memory_equal(&prepared->ids[i], "\0\x07only-id", 9);
+            assert_int_equal(prepared->metadata_ids[i].length, 0);
+        }
+        prepared_put(prepared);
+        preparation_free(preparation);
+        dynbuf_fini(&body);
+    }
+}
+
 static void test_answers_cut_anywhere(void **state)
 {
     (void)state;
@@ -288,6 +318,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_and_other_columns),
+        cmocka_unit_test(test_prepared_on_one),
         cmocka_unit_test(test_answers_cut_anywhere),
         cmocka_unit_test(test_types_nested_without_end),
         cmocka_unit_test(test_where_the_paging_state_stands),

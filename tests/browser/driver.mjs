@@ -1,0 +1,79 @@
+// A browser that does what it is told: one JSON object a line on stdin, one answer a line on stdout. The plays are in Python, beside
+// the programs they start; only this file knows the browser.
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const require = createRequire(`${process.env.CLOUDGATE_BROWSER_MODULES}/`);
+const { chromium } = require("playwright-core");
+const axe = require("axe-core");
+const WAIT_MS = Number(process.env.CLOUDGATE_BROWSER_WAIT_MS ?? 15000);
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--disable-gpu", "--disable-dev-shm-usage", ...(process.getuid() === 0 ? ["--no-sandbox"] : [])],
+});
+const pages = new Map();
+
+const at = ({ role, name, selector }, page) => role ? page.getByRole(role, { name, exact: false }).first() : page.locator(selector).first();
+
+const commands = {
+  // Each page is a browser of its own: cookies are not shared.
+  async open({ page: name, url, width, height, dark }) {
+    const context = await browser.newContext({
+      viewport: { width: width ?? 1280, height: height ?? 900 }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce",
+      ignoreHTTPSErrors: true });
+    context.setDefaultTimeout(WAIT_MS);
+    await context.addInitScript({ content: axe.source });
+    await context.addInitScript(() => {
+      window.violations = [];
+      document.addEventListener("securitypolicyviolation", (event) =>
+        window.violations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
+    });
+    const page = await context.newPage();
+    const heard = { errors: [], refused: [], requests: [] };
+    page.on("console", (message) => {
+      // Answers such as 401 are told apart below, by address.
+      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) heard.errors.push(message.text());
+    });
+    page.on("pageerror", (error) => heard.errors.push(String(error)));
+    page.on("request", (request) => heard.requests.push(request.url()));
+    page.on("response", (response) => {
+      if (response.status() >= 400) heard.refused.push(`${response.status()} ${response.request().method()} ${new URL(response.url()).pathname}`);
+    });
+    pages.set(name, { page, heard });
+    await page.goto(url);
+  },
+  reload: (_, { page }) => page.reload().then(() => null),
+  click: (target, { page }) => at(target, page).click(),
+  fill: ({ value, ...target }, { page }) => at(target, page).fill(value),
+  press: ({ key }, { page }) => page.keyboard.press(key),
+  focused: (_, { page }) => page.evaluate(() =>
+    document.activeElement.getAttribute("aria-label") || document.activeElement.id || document.activeElement.textContent.trim()),
+  text: ({ selector }, { page }) => page.locator(selector).first().innerText(),
+  enabled: (target, { page }) => at(target, page).isEnabled(),
+  visible: (target, { page }) => at(target, page).isVisible(),
+  wait: ({ selector, text }, { page }) => page.locator(selector).filter({ hasText: new RegExp(text) }).first().waitFor().then(() => null),
+  gone: ({ selector }, { page }) => page.locator(selector).first().waitFor({ state: "hidden" }).then(() => null),
+  overflow: (_, { page }) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+  clear_cookies: (_, { page }) => page.context().clearCookies().then(() => null),
+  screenshot: ({ path, full }, { page }) => page.screenshot({ path, fullPage: full ?? true }).then(() => null),
+  async axe(_, { page }) {
+    const { violations } = await page.evaluate(() =>
+      window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+    return violations.map(({ id, help, nodes }) =>
+      `${id}: ${help}: ${nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join("; ")}`);
+  },
+  heard: async (_, { page, heard }) => ({ ...heard, violations: await page.evaluate(() => window.violations) }),
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { command, ...rest } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { result: await commands[command](rest, pages.get(rest.page)) ?? null };
+  } catch (error) {
+    answer = { error: `${command} ${JSON.stringify(rest)}: ${error.message}` };
+  }
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+await browser.close();

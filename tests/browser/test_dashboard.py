@@ -1,0 +1,186 @@
+"""The dashboard as a person uses it: logs in, sees where the migration stands, switches under load, comes back later."""
+
+import json
+
+import pytest
+
+from support.load import Load
+from support.programs import ADMIN_TOKEN
+
+REASON = "the play wants it"
+
+
+def opened(browser, control, token=ADMIN_TOKEN, **options):
+    page = browser.open(control.url("/"), **options)
+    page.wait("#log-in")
+    page.log_in(token)
+    return page
+
+
+def switch(page, phase, forced=True):
+    """Through the dialog, as far as it asks."""
+    page.tell("click", selector=f'#phase-line [data-phase="{phase}"] button')
+    page.wait("#review-changes table")
+    if page.tell("visible", selector="#review-typed-line"):
+        page.fill("#review-typed", phase)
+    page.fill("#review-reason", REASON)
+    if forced and page.tell("visible", selector="#review-force-line"):
+        page.tell("click", selector="#review-force")
+    page.tell("click", selector="#review-yes")
+    page.tell("gone", selector="#review")
+    page.is_at(phase)
+
+
+def test_a_phase_is_switched_under_load_and_the_page_follows(place, browser):
+    control, proxy = place
+    page = opened(browser, control)
+    page.is_at(control.routing()["phase"])
+    with Load(proxy, "ks", threads=1, window=2) as load:
+        page.wait("#plots .legend", r"Reads from the origin [1-9]")
+        switch(page, "target_primary")
+        assert control.routing()["phase"] == "target_primary"
+        page.wait("#plots .legend", r"Reads from the target [1-9]")
+        page.wait("#audit tr", REASON)
+        page.wait("#dataplanes tr", "in force")
+        switch(page, "dual_write")
+        page.wait("#plots .legend", r"Reads from the target 0/s")
+    load.check(at_least=20)
+    rows = json.loads(control.call("GET", "/api/v1/audit?limit=2")[2])["entries"]
+    assert [row["reason"] for row in rows] == [REASON] * 2 and all(row["actor"].startswith("token:") for row in rows)
+    page.check()
+
+
+def test_the_dialog_shows_the_exact_change_and_changes_nothing_by_itself(place, browser):
+    control, _ = place
+    page = opened(browser, control)
+    before = control.routing()
+    page.tell("click", selector='#phase-line [data-phase="shadow_read"] button')
+    page.wait("#review-changes tr", "shadow_read_percent")
+    page.fill("#review-share", "40")
+    page.tell("press", key="Tab")
+    page.wait("#review-changes tr", r"shadow_read_percent\s*0\s*40")
+    page.check_accessible()
+    page.tell("press", key="Escape")
+    page.tell("gone", selector="#review")
+    assert control.routing() == before
+    page.check()
+
+
+def test_two_browsers_see_each_other(place, browser):
+    control, _ = place
+    one, two = opened(browser, control), opened(browser, control, dark=True)
+    switch(one, "shadow_read")
+    two.is_at("shadow_read")
+    # What the one looks at is no longer true when it says yes.
+    two.tell("click", selector='#phase-line [data-phase="dual_write"] button')
+    two.wait("#review-changes table")
+    control.patch(shadow_read_percent=70)
+    two.tell("click", selector="#review-yes")
+    two.wait("#review-problem", "Somebody else changed")
+    assert control.routing()["shadow_read_percent"] == 70
+    two.tell("click", selector="#review-yes")
+    one.is_at("dual_write")
+    one.check()
+    two.check(refused=["412 PUT /api/v1/phase"])
+
+
+def test_a_reload_shows_the_same_and_a_log_in_that_ended_asks_again(place, browser):
+    control, _ = place
+    page = opened(browser, control)
+    page.tell("reload")
+    page.is_at(control.routing()["phase"])
+    page.tell("clear_cookies")
+    page.wait("#log-in-why", "The log-in has ended")
+    page.check_accessible()
+    page.log_in(ADMIN_TOKEN)
+    page.button("Log out")
+    page.wait("#log-in-why", "Logged out")
+    heard = page.tell("heard")
+    assert not heard["errors"] and not heard["violations"]
+
+
+def test_what_is_away_is_said_and_what_comes_back_too(place, browser):
+    control, proxy = place
+    page = opened(browser, control)
+    proxy.stop()
+    page.wait("#banners", "Away: ")
+    proxy.start()
+    page.wait("#dataplanes tr", "in force")
+    control.stop()
+    page.wait("#banners", "control plane is not reachable")
+    control.start()
+    # A restart ends log-ins.
+    page.wait("#log-in-why", "The log-in has ended")
+    page.log_in(ADMIN_TOKEN)
+
+
+def test_a_setting_is_reviewed_and_stored(lab, browser):
+    control = lab.control().start()
+    page = opened(browser, control)
+    page.wait("#dataplanes", "No data plane has connected yet")
+    page.fill("#setting-max_clients", "123")
+    page.button("Review the change")
+    page.wait("#review-changes tr", r"max_clients\s*as configured\s*123")
+    page.check_accessible()
+    page.tell("click", selector="#review-yes")
+    page.tell("gone", selector="#review")
+    page.wait("#audit tr", "max_clients = 123")
+    assert json.loads(control.call("GET", "/api/v1/settings")[2])["max_clients"] == 123
+    page.check()
+
+
+def test_what_is_not_possible_is_said(lab, browser):
+    control = lab.control().start()
+    page = opened(browser, control)
+    page.fill("#setting-max_clients", "many")
+    page.button("Review the change")
+    page.wait("#review-problem", "Not possible: .*max_clients")
+    assert not page.tell("enabled", selector="#review-yes")
+    page.check(refused=["422 PATCH /api/v1/settings"])
+
+
+def test_by_keyboard_alone(place, browser):
+    control, _ = place
+    page = browser.open(control.url("/"))
+    page.wait("#log-in")
+    page.fill("#token", ADMIN_TOKEN)
+    page.tell("press", key="Enter")
+    page.wait("#phase-line li.here")
+
+    def tab_to(wanted):
+        for _ in range(60):
+            page.tell("press", key="Tab")
+            if wanted in page.tell("focused"):
+                return
+        raise AssertionError(f"{wanted} is not to be reached")
+
+    tab_to("shadow read: Go")
+    page.tell("press", key="Enter")
+    page.wait("#review-changes table")
+    assert page.tell("focused") == "review-no", "the harmless button first"
+    tab_to("review-reason")
+    page.tell("press", key="Escape")
+    page.tell("gone", selector="#review")
+    assert "shadow read" in page.tell("focused"), "the focus is back where it was"
+    page.check()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width, height, device", [(1280, 900, "desktop"), (640, 450, "zoomed"), (375, 812, "phone")])
+def test_accessible_at_every_size(place, browser, pictures, width, height, device, dark):
+    control, proxy = place
+    page = opened(browser, control, width=width, height=height, dark=dark)
+    shade = "dark" if dark else "light"
+    with Load(proxy, "ks", threads=1, window=2):
+        page.wait("#plots .legend", "Reads from the origin [1-9]")
+        for details in ("#plots article:first-child summary", "details.card > summary"):
+            page.tell("click", selector=details)
+        page.wait("#plots table")
+        page.check_accessible()
+        assert page.tell("overflow") <= 0, "nothing sticks out sideways"
+        page.tell("screenshot", path=str(pictures / f"{device}-{shade}.png"))
+        page.tell("click", selector='#phase-line [data-phase="target_primary"] button')
+        page.wait("#review-changes table")
+        page.check_accessible()
+        page.tell("screenshot", path=str(pictures / f"{device}-{shade}-review.png"), full=False)
+    page.check()

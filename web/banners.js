@@ -1,0 +1,43 @@
+// What is away: the control plane, a data plane, a cluster. One line each, gone when it is over.
+import { byId, make, words } from "./dom.js";
+import { model, on } from "./model.js";
+
+const LINKS = {
+  live: ["✓ Live", "good"],
+  polling: ["Polling: no event stream free", "warn"],
+  away: ["✗ Control plane not reachable", "bad"],
+  connecting: ["Connecting…", ""],
+};
+
+function banners() {
+  const lines = [];
+  if (model.link === "away")
+    lines.push("The control plane is not reachable. The data planes go on as they are; " +
+      "nothing can be switched until it is back, and what is shown may be old.");
+  if (!model.session) return lines;
+  const list = [...model.dataplanes.values()];
+  const away = list.filter((dataplane) => !dataplane.connected).map((dataplane) => dataplane.address);
+  const behind = list.filter((dataplane) => dataplane.connected && !dataplane.in_sync).map((dataplane) => dataplane.address);
+  if (away.length > 0) lines.push(`Away: ${away.join(", ")}. A data plane that runs without the control plane goes on with its last revision.`);
+  if (behind.length > 0) lines.push(`Not on the present revision: ${behind.join(", ")}.`);
+  for (const name of ["origin_healthy", "target_healthy"]) {
+    const gate = model.phase?.gates.find((entry) => entry.name === name);
+    if (gate?.known && !gate.ok) lines.push(`${words(name.replace("_healthy", ""))} cluster: ${gate.detail}`);
+  }
+  return lines;
+}
+
+let before = "";
+
+function draw() {
+  const [text, kind] = model.session || model.link === "away" ? LINKS[model.link] : ["Not logged in", "warn"];
+  const connection = byId("connection");
+  if (connection.textContent !== text) connection.textContent = text;
+  connection.className = `badge ${kind}`;
+  const lines = banners();
+  if (lines.join() === before) return; // or it would be read out again and again
+  before = lines.join();
+  byId("banners").replaceChildren(...lines.map((line) => make("p", { class: "notice bad" }, `! ${line}`)));
+}
+
+on("link dataplanes phase session", draw);
