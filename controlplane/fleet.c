@@ -29,7 +29,9 @@ struct dataplane {
     uint64_t apply_us; /* of the last ACK */
     bool has_stats;
     int64_t stats_ms;
-    struct ctl_stats stats;
+    struct traffic_totals totals;
+    uint64_t client_connections;
+    bool is_healthy[TRAFFIC_SIDES]; /* of the clusters; known with the totals' detail */
 };
 
 struct fleet {
@@ -256,43 +258,32 @@ bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack 
     return dataplane != NULL;
 }
 
-/* What happened since the totals before; nothing is known of it when those are missing or those of
- * another process. */
-static bool count_since(const struct ctl_stats *before, const struct ctl_stats *now,
-                        struct rolling_counts *counts)
-{
-    uint64_t reads_before = before->reads_origin + before->reads_target;
-    uint64_t reads = now->reads_origin + now->reads_target;
-    if (reads < reads_before || now->failed_reads < before->failed_reads ||
-        now->writes < before->writes || now->failed_writes < before->failed_writes)
-        return false;
-    *counts = (struct rolling_counts){
-        .reads = reads - reads_before,
-        .failed_reads = now->failed_reads - before->failed_reads,
-        .writes = now->writes - before->writes,
-        .failed_writes = now->failed_writes - before->failed_writes,
-    };
-    return true;
-}
-
 static int64_t now_s(void)
 {
     return (int64_t)(clock_now_ns() / NS_PER_S) + 1;
 }
 
-void fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats)
+bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats,
+                 const char **member)
 {
+    struct traffic_totals totals;
+    struct traffic traffic;
+    if (!traffic_read(stats, &totals, member))
+        return false;
     lock(fleet);
     struct dataplane *dataplane = find(fleet, connection);
     if (dataplane != NULL) {
-        struct rolling_counts counts;
-        if (dataplane->has_stats && count_since(&dataplane->stats, stats, &counts))
-            rolling_add(&fleet->rolling, now_s(), &counts);
-        dataplane->stats = *stats;
+        if (dataplane->has_stats && traffic_between(&dataplane->totals, &totals, &traffic))
+            rolling_add(&fleet->rolling, now_s(), &traffic);
+        dataplane->totals = totals;
+        dataplane->client_connections = stats->client_connections;
+        dataplane->is_healthy[TRAFFIC_ORIGIN] = strcmp(stats->origin_health, "up") == 0;
+        dataplane->is_healthy[TRAFFIC_TARGET] = strcmp(stats->target_health, "up") == 0;
         dataplane->has_stats = true;
         dataplane->stats_ms = dataplane->seen_ms = clock_wall_ms();
     }
     unlock(fleet);
+    return true;
 }
 
 static bool is_pending(const struct dataplane *dataplane, uint64_t nonce)
@@ -351,10 +342,58 @@ bool fleet_lacks(struct fleet *fleet, uint32_t features, char *address, size_t a
     return *missing != 0;
 }
 
+/* A cluster's health is known once every connected data plane has told it. */
+static void count_healthy(const struct dataplane *dataplane, enum traffic_side side,
+                          struct gate_health *health)
+{
+    health->is_known = health->is_known && dataplane->has_stats && dataplane->totals.has_detail;
+    health->healthy += dataplane->has_stats && dataplane->is_healthy[side];
+}
+
+static void count_dataplanes(struct fleet *fleet, const struct routing_state *state,
+                             struct gate_figures *figures)
+{
+    figures->connected = fleet->connected;
+    figures->disconnected = fleet->disconnected;
+    figures->origin_health.is_known = figures->target_health.is_known = fleet->connected > 0;
+    FOR_EACH(fleet, dataplane)
+    {
+        if (dataplane->connection != 0) {
+            count_healthy(dataplane, TRAFFIC_ORIGIN, &figures->origin_health);
+            count_healthy(dataplane, TRAFFIC_TARGET, &figures->target_health);
+        }
+        if (dataplane->connection != 0 && is_in_sync(dataplane, state))
+            figures->in_sync++;
+        else if (figures->straggler[0] == '\0')
+            snprintf(figures->straggler, sizeof figures->straggler, "%s", dataplane->hello.address);
+    }
+}
+
+static struct gate_share share_of(const struct traffic *traffic, bool is_known,
+                                  enum traffic_count total, enum traffic_count failed)
+{
+    return (struct gate_share){
+        .is_known = is_known, .total = traffic->counts[total], .failed = traffic->counts[failed]};
+}
+
+/* What a cluster answers on the side counts with what it answers clients: before it is the primary,
+ * it is how one knows its reads. */
+static void compare_latencies(const struct traffic *lately, const struct routing_state *state,
+                              struct gate_figures *figures)
+{
+    struct latency origin = lately->latencies[TRAFFIC_ORIGIN];
+    struct latency target = lately->latencies[TRAFFIC_TARGET];
+    latency_merge(state->forward_reads_to_target ? &origin : &target,
+                  &lately->latencies[TRAFFIC_ON_THE_SIDE]);
+    bool has_origin = latency_percentile(&origin, 990, &figures->origin_p99_us);
+    bool has_target = latency_percentile(&target, 990, &figures->target_p99_us);
+    figures->are_latencies_known = has_origin && has_target;
+}
+
 void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64_t since_phase_ms,
                    unsigned quiet_minutes, struct gate_figures *figures)
 {
-    struct rolling_counts counts;
+    struct traffic lately, quiet;
     int64_t second = now_s();
     int64_t quiet_s = (int64_t)quiet_minutes * 60;
     int64_t phase_s = (clock_wall_ms() - since_phase_ms) / 1000 + 1;
@@ -362,24 +401,22 @@ void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64
     if (phase_s > 0 && phase_s < quiet_s)
         quiet_s = phase_s;
     lock(fleet);
-    figures->connected = fleet->connected;
-    figures->disconnected = fleet->disconnected;
-    FOR_EACH(fleet, dataplane)
-    {
-        if (dataplane->connection != 0 && is_in_sync(dataplane, state))
-            figures->in_sync++;
-        else if (figures->straggler[0] == '\0')
-            snprintf(figures->straggler, sizeof figures->straggler, "%s", dataplane->hello.address);
-    }
-    if (rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &counts))
-        figures->reads = (struct gate_share){
-            .is_known = true, .total = counts.reads, .failed = counts.failed_reads};
-    figures->are_failed_writes_known =
-        rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &counts) &&
-        (rolling_sum(&fleet->rolling, second, quiet_s, &counts) || quiet_s < GATE_WINDOW_S);
-    figures->failed_writes = counts.failed_writes;
-    figures->failed_writes_s = (unsigned)quiet_s;
+    count_dataplanes(fleet, state, figures);
+    bool looked = rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &lately);
+    (void)rolling_sum(&fleet->rolling, second, quiet_s, &quiet);
+    int64_t looked_s = second - fleet->rolling.first_s + 1;
     unlock(fleet);
+    bool has_detail = looked && lately.has_detail && figures->origin_health.is_known;
+    figures->reads = share_of(&lately, looked, TRAFFIC_READS_ORIGIN, TRAFFIC_FAILED_READS);
+    figures->reads.total += lately.counts[TRAFFIC_READS_TARGET];
+    figures->origin = share_of(&lately, has_detail, TRAFFIC_REQUESTS_ORIGIN, TRAFFIC_ERRORS_ORIGIN);
+    figures->target = share_of(&lately, has_detail, TRAFFIC_REQUESTS_TARGET, TRAFFIC_ERRORS_TARGET);
+    figures->shadow = share_of(&lately, has_detail, TRAFFIC_SHADOW, TRAFFIC_ERRORS_SHADOW);
+    if (has_detail)
+        compare_latencies(&lately, state, figures);
+    figures->are_failed_writes_known = looked;
+    figures->failed_writes = quiet.counts[TRAFFIC_FAILED_WRITES];
+    figures->failed_writes_s = (unsigned)(quiet_s < looked_s ? quiet_s : looked_s);
 }
 
 void fleet_summary(struct fleet *fleet, const struct routing_state *state,
@@ -392,6 +429,18 @@ void fleet_summary(struct fleet *fleet, const struct routing_state *state,
     if (dataplane->connection != 0 && is_in_sync(dataplane, state))
         summary->in_sync++;
     unlock(fleet);
+}
+
+static void write_stats(const struct dataplane *dataplane, struct json_writer *writer)
+{
+    static const char *const words[] = {"down", "up"};
+    json_put_i64(writer, "time_ms", dataplane->stats_ms);
+    traffic_write(&dataplane->totals, writer);
+    json_put_u64(writer, "client_connections", dataplane->client_connections);
+    if (!dataplane->totals.has_detail)
+        return;
+    json_put_string(writer, "origin_health", words[dataplane->is_healthy[TRAFFIC_ORIGIN]]);
+    json_put_string(writer, "target_health", words[dataplane->is_healthy[TRAFFIC_TARGET]]);
 }
 
 static void write_one(const struct dataplane *dataplane, const struct routing_state *state,
@@ -430,13 +479,7 @@ static void write_one(const struct dataplane *dataplane, const struct routing_st
     json_write_name(writer, "stats");
     if (dataplane->has_stats) {
         json_begin_object(writer);
-        json_put_i64(writer, "time_ms", dataplane->stats_ms);
-        json_put_u64(writer, "reads_origin", dataplane->stats.reads_origin);
-        json_put_u64(writer, "reads_target", dataplane->stats.reads_target);
-        json_put_u64(writer, "writes", dataplane->stats.writes);
-        json_put_u64(writer, "failed_reads", dataplane->stats.failed_reads);
-        json_put_u64(writer, "failed_writes", dataplane->stats.failed_writes);
-        json_put_u64(writer, "client_connections", dataplane->stats.client_connections);
+        write_stats(dataplane, writer);
         json_end_object(writer);
     } else {
         json_write_null(writer);
@@ -485,4 +528,19 @@ bool fleet_write_one(struct fleet *fleet, uint64_t connection, const struct rout
         write_one(dataplane, state, writer);
     unlock(fleet);
     return dataplane != NULL;
+}
+
+bool fleet_write_stats(struct fleet *fleet, uint64_t connection, struct json_writer *writer)
+{
+    lock(fleet);
+    const struct dataplane *dataplane = find(fleet, connection);
+    bool has_stats = dataplane != NULL && dataplane->has_stats;
+    if (has_stats) {
+        json_begin_object(writer);
+        json_put_u64(writer, "connection", connection);
+        write_stats(dataplane, writer);
+        json_end_object(writer);
+    }
+    unlock(fleet);
+    return has_stats;
 }

@@ -43,7 +43,12 @@ enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance);
 /* true: what is known of the data plane changed. */
 bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack);
 bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack *nack);
-void fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats);
+/* false: the message makes no sense; *member names what of it. */
+MUST_CHECK bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats,
+                            const char **member);
+/* The last STATS of a data plane, as an object that also names the connection. false: there are
+ * none. */
+bool fleet_write_stats(struct fleet *fleet, uint64_t connection, struct json_writer *writer);
 
 /* Waits until every connected data plane has answered the snapshot with this nonce or a later one,
  * at most timeout_ms. true: all of them acknowledged. */

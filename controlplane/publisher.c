@@ -212,19 +212,20 @@ static void on_hello(struct peer *peer, const struct ctl_hello *hello)
 
 static void on_stats(struct peer *peer, const struct ctl_stats *stats)
 {
+    struct publisher *publisher = peer->publisher;
     struct dynbuf text;
-    fleet_stats(peer->publisher->fleet, peer->connection, stats);
+    struct json_writer writer;
+    const char *member;
+    if (!fleet_stats(publisher->fleet, peer->connection, stats, &member)) {
+        char detail[128];
+        snprintf(detail, sizeof detail, "STATS: member \"%s\" is no histogram", member);
+        refuse_peer(peer, "bad_message", detail);
+        return;
+    }
     dynbuf_init(&text, MESSAGE_MAX);
-    dynbuf_printf(&text,
-                  "{\"connection\":%llu,\"time_ms\":%lld,\"reads_origin\":%llu,\"reads_target\":%"
-                  "llu,\"writes\":%llu,"
-                  "\"failed_reads\":%llu,\"failed_writes\":%llu,\"client_connections\":%llu}",
-                  (unsigned long long)peer->connection, (long long)clock_wall_ms(),
-                  (unsigned long long)stats->reads_origin, (unsigned long long)stats->reads_target,
-                  (unsigned long long)stats->writes, (unsigned long long)stats->failed_reads,
-                  (unsigned long long)stats->failed_writes,
-                  (unsigned long long)stats->client_connections);
-    events_publish(peer->publisher->events, "stats", dynbuf_text(&text));
+    json_writer_init(&writer, &text);
+    if (fleet_write_stats(publisher->fleet, peer->connection, &writer) && !text.failed)
+        events_publish(publisher->events, "stats", dynbuf_text(&text));
     dynbuf_fini(&text);
 }
 

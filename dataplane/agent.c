@@ -28,7 +28,7 @@
 #define TICK_MS        1000
 #define LAST_GOOD_NAME "last-good.json"
 #define LAST_GOOD_MAX  65536
-#define MESSAGE_MAX    65536 /* what we send: a few hundred bytes each */
+#define MESSAGE_MAX    65536 /* what we send: a few kilobytes at most */
 
 enum agent_state { AGENT_DOWN, AGENT_HELLO, AGENT_SYNCED, AGENT_STALE };
 
@@ -504,15 +504,8 @@ static void on_retry(evutil_socket_t fd, short what, void *context)
 
 static void send_stats(struct agent *agent)
 {
-    struct agent_stats stats = {0};
-    agent->hooks.stats(agent->hooks.context, &stats);
     struct ctl_message message = {.type = CTL_STATS};
-    message.stats.reads_origin = stats.reads_origin;
-    message.stats.reads_target = stats.reads_target;
-    message.stats.writes = stats.writes;
-    message.stats.failed_reads = stats.failed_reads;
-    message.stats.failed_writes = stats.failed_writes;
-    message.stats.client_connections = stats.client_connections;
+    agent->hooks.stats(agent->hooks.context, &message.stats);
     send_message(agent, &message);
 }
 

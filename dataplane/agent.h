@@ -10,12 +10,8 @@
 
 struct agent;
 struct config;
+struct ctl_stats;
 struct event_base;
-
-struct agent_stats { /* what the dashboard plots: running totals since the process started */
-    uint64_t reads_origin, reads_target, writes, failed_reads, failed_writes;
-    uint64_t client_connections;
-};
 
 struct agent_hooks {
     void *context;
@@ -23,7 +19,7 @@ struct agent_hooks {
      * has switched the callee calls agent_on_applied, possibly before apply returns. Only one apply
      * is under way at a time. */
     void (*apply)(void *context, struct snapshot *snapshot);
-    void (*stats)(void *context, struct agent_stats *stats);
+    void (*stats)(void *context, struct ctl_stats *stats);
 };
 
 /* Reads the last good snapshot from config->state_directory. true: *value is filled. false: there

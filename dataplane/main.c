@@ -23,6 +23,7 @@
 #include "dataplane/node_watch.h"
 #include "dataplane/options.h"
 #include "dataplane/start_names.h"
+#include "dataplane/stats.h"
 #include "dataplane/stream.h"
 #include "dataplane/tls_context.h"
 #include "dataplane/tls_store.h"
@@ -135,20 +136,10 @@ static void apply_snapshot(void *context, struct snapshot *snapshot)
         worker_switch_snapshot(&proxy->workers[i], snapshot, on_worker_switched, proxy);
 }
 
-static void read_stats(void *context, struct agent_stats *stats)
+static void read_stats(void *context, struct ctl_stats *stats)
 {
-    (void)context;
-    *stats = (struct agent_stats){
-        .reads_origin = metrics_request_count(METRIC_REQUEST_READS_ORIGIN),
-        .reads_target = metrics_request_count(METRIC_REQUEST_READS_TARGET),
-        .writes = metrics_request_count(METRIC_REQUEST_WRITES),
-        .failed_reads = (uint64_t)(metrics_total(METRIC_FAILED_READS_ORIGIN) +
-                                   metrics_total(METRIC_FAILED_READS_TARGET)),
-        .failed_writes = (uint64_t)(metrics_total(METRIC_FAILED_WRITES_BOTH) +
-                                    metrics_total(METRIC_FAILED_WRITES_ORIGIN) +
-                                    metrics_total(METRIC_FAILED_WRITES_TARGET)),
-        .client_connections = (uint64_t)metrics_total(METRIC_CLIENT_CONNECTIONS),
-    };
+    const struct proxy *proxy = context;
+    stats_read(proxy->clusters, stats);
 }
 
 static void read_status(void *context, struct admin_status *status)

@@ -218,6 +218,30 @@ uint64_t metrics_request_count(enum metric_request kind)
     return count;
 }
 
+static void add_to_pool(struct metrics_pool_sum *sum, const struct metrics_node *node)
+{
+    for (size_t i = 0; i < NODE_ERROR_COUNT; i++)
+        sum->failed[i] += load(&node->failed[i]);
+    for (size_t kind = 0; kind < ARRAY_COUNT(node->duration); kind++) {
+        for (size_t i = 0; i <= sum->bounds->count; i++) {
+            uint64_t count = load(&node->duration[kind].buckets[i]);
+            sum->buckets[i] += count;
+            sum->requests += count;
+        }
+    }
+}
+
+void metrics_sum_pool(enum metric_pool pool, struct metrics_pool_sum *sum)
+{
+    *sum = (struct metrics_pool_sum){.bounds = &bounds[pool]};
+    for (const struct metrics_block *block = first_block(); block != NULL; block = block->next) {
+        const struct metrics_node *node = atomic_load_explicit(&block->nodes, memory_order_acquire);
+        for (; node != NULL; node = atomic_load_explicit(&node->next, memory_order_relaxed))
+            if (node->pool == pool)
+                add_to_pool(sum, node);
+    }
+}
+
 /* One node's series, summed over the blocks that know it. */
 struct node_sum {
     enum metric_pool pool;

@@ -131,6 +131,16 @@ int64_t metrics_total(enum metric metric);
 /* Number of observations of one request histogram over all blocks. */
 uint64_t metrics_request_count(enum metric_request kind);
 
+/* What became of the requests to one pool's nodes, all nodes and blocks together. */
+struct metrics_pool_sum {
+    uint64_t requests;
+    uint64_t failed[NODE_ERROR_COUNT];
+    const struct metric_bounds *bounds;
+    uint64_t buckets[METRIC_BOUNDS_MAX + 1]; /* of their durations; not cumulative */
+};
+
+void metrics_sum_pool(enum metric_pool pool, struct metrics_pool_sum *sum);
+
 struct metrics_certificate { /* in force on one side */
     const char *side;
     const char *file;

@@ -53,10 +53,10 @@ static void on_apply(void *context, struct snapshot *snapshot)
         agent_on_applied(play->agent);
 }
 
-static void on_stats(void *context, struct agent_stats *stats)
+static void on_stats(void *context, struct ctl_stats *stats)
 {
     (void)context;
-    *stats = (struct agent_stats){
+    *stats = (struct ctl_stats){
         .reads_origin = 1, .reads_target = 2, .writes = 3, .client_connections = 4};
 }
 

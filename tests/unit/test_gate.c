@@ -138,30 +138,44 @@ static void test_json(void **state)
 static void test_rolling_sums(void **state)
 {
     struct rolling *rolling = calloc(1, sizeof *rolling);
-    struct rolling_counts sum;
-    const struct rolling_counts nothing = {0};
-    const struct rolling_counts some = {
-        .reads = 10, .failed_reads = 2, .writes = 5, .failed_writes = 1};
+    struct traffic sum;
+    uint64_t us;
+    const struct traffic nothing = {.has_detail = true};
+    struct traffic some = {
+        .counts = {
+            [TRAFFIC_READS_ORIGIN] = 10, [TRAFFIC_FAILED_READS] = 2, [TRAFFIC_FAILED_WRITES] = 1}};
     (void)state;
     assert_non_null(rolling);
+    latency_add(&some.latencies[TRAFFIC_TARGET], 4000, 7000, 10);
     assert_false(rolling_sum(rolling, 1000, 300, &sum)); /* nobody looked */
     rolling_add(rolling, 1000, &some);
     rolling_add(rolling, 1000, &some);
+    assert_int_equal(rolling->first_s, 1000);
+    assert_true(rolling_sum(rolling, 1299, 300, &sum));
+    assert_false(sum.has_detail);
     rolling_add(rolling, 1299, &nothing);
     assert_true(rolling_sum(rolling, 1299, 300, &sum));
-    assert_int_equal(sum.reads, 20);
-    assert_int_equal(sum.failed_writes, 2);
+    assert_true(sum.has_detail);
+    assert_int_equal(sum.counts[TRAFFIC_READS_ORIGIN], 20);
+    assert_int_equal(sum.counts[TRAFFIC_FAILED_WRITES], 2);
+    assert_true(latency_percentile(&sum.latencies[TRAFFIC_TARGET], 500, &us));
+    assert_in_range(us, 5000, 6000);
     assert_true(rolling_sum(rolling, 1300, 300, &sum)); /* one second on, the first is out */
-    assert_int_equal(sum.reads, 0);
+    assert_int_equal(sum.counts[TRAFFIC_READS_ORIGIN], 0);
+    assert_false(latency_percentile(&sum.latencies[TRAFFIC_TARGET], 500, &us));
+    /* An hour is counted, of latencies less. */
+    assert_true(rolling_sum(rolling, 1300, 3600, &sum));
+    assert_int_equal(sum.counts[TRAFFIC_READS_ORIGIN], 20);
+    assert_false(latency_percentile(&sum.latencies[TRAFFIC_TARGET], 500, &us));
     assert_false(rolling_sum(rolling, 1599, 300, &sum));
     assert_true(rolling_sum(rolling, 1299, 1, &sum));
-    assert_int_equal(sum.reads, 0);
+    assert_int_equal(sum.counts[TRAFFIC_READS_ORIGIN], 0);
     /* An hour later the ring has come round: what was there is not counted again. */
     rolling_add(rolling, 1000 + ROLLING_SECONDS, &some);
     assert_true(rolling_sum(rolling, 1000 + ROLLING_SECONDS, ROLLING_SECONDS + 99, &sum));
-    assert_int_equal(sum.reads, 10);
-    assert_int_equal(sum.failed_reads, 2);
-    assert_true(rolling_sum(rolling, 5, 300, &sum) == false);
+    assert_int_equal(sum.counts[TRAFFIC_READS_ORIGIN], 10);
+    assert_int_equal(sum.counts[TRAFFIC_FAILED_READS], 2);
+    assert_false(rolling_sum(rolling, 5, 300, &sum));
     free(rolling);
 }
 
