@@ -105,6 +105,11 @@ bool control_config_load(struct control_config *config, char *const *environment
                                   "allowed is one of them");
         return false;
     }
+    if (strcmp(config->metrics_history, config->database) == 0) {
+        dynbuf_append_text(error, "CONTROL_METRICS_HISTORY and CONTROL_DATABASE are the same file; "
+                                  "allowed are two");
+        return false;
+    }
     return check_listening(config, error) && check_path("CONTROL_SOCKET", config->socket, error) &&
            check_path("CONTROL_API_SOCKET", config->api_socket, error);
 }

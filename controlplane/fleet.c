@@ -41,13 +41,15 @@ struct fleet {
     unsigned connected, disconnected;
     bool closed;
     struct rolling rolling; /* of all data planes together */
+    struct history *history;
 };
 
-struct fleet *fleet_new(void)
+struct fleet *fleet_new(struct history *history)
 {
     struct fleet *fleet = calloc(1, sizeof *fleet);
     pthread_condattr_t attributes;
     CHECK(fleet != NULL);
+    fleet->history = history;
     list_init(&fleet->dataplanes);
     pthread_mutex_init(&fleet->mutex, NULL);
     pthread_condattr_init(&attributes);
@@ -273,8 +275,10 @@ bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stat
     lock(fleet);
     struct dataplane *dataplane = find(fleet, connection);
     if (dataplane != NULL) {
-        if (dataplane->has_stats && traffic_between(&dataplane->totals, &totals, &traffic))
+        if (dataplane->has_stats && traffic_between(&dataplane->totals, &totals, &traffic)) {
             rolling_add(&fleet->rolling, now_s(), &traffic);
+            history_add(fleet->history, clock_wall_ms() / 1000, &traffic);
+        }
         dataplane->totals = totals;
         dataplane->client_connections = stats->client_connections;
         dataplane->is_healthy[TRAFFIC_ORIGIN] = strcmp(stats->origin_health, "up") == 0;
@@ -284,6 +288,30 @@ bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stat
     }
     unlock(fleet);
     return true;
+}
+
+struct recall {
+    struct rolling *rolling;
+    int64_t wall_s, now_s;
+};
+
+static void recall_point(void *context, const struct history_point *point)
+{
+    const struct recall *recall = context;
+    int64_t second = recall->now_s - (recall->wall_s - point->begin_s);
+    if (second > 0)
+        rolling_add(recall->rolling, second, &point->traffic);
+}
+
+void fleet_recall(struct fleet *fleet)
+{
+    lock(fleet);
+    struct recall recall = {
+        .rolling = &fleet->rolling, .wall_s = clock_wall_ms() / 1000, .now_s = now_s()};
+    history_visit(fleet->history, recall.wall_s - ROLLING_SECONDS, recall.wall_s, recall_point,
+                  &recall);
+    fleet->rolling.first_s = 0; /* nobody looked just now */
+    unlock(fleet);
 }
 
 static bool is_pending(const struct dataplane *dataplane, uint64_t nonce)
@@ -402,7 +430,9 @@ void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64
         quiet_s = phase_s;
     lock(fleet);
     count_dataplanes(fleet, state, figures);
-    bool looked = rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &lately);
+    /* What is remembered of another process's time speaks once there is somebody to speak. */
+    bool looked =
+        rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &lately) && fleet->rolling.first_s != 0;
     (void)rolling_sum(&fleet->rolling, second, quiet_s, &quiet);
     int64_t looked_s = second - fleet->rolling.first_s + 1;
     unlock(fleet);

@@ -10,6 +10,7 @@
 #include "common/check.h"
 #include "common/json.h"
 #include "controlplane/gate.h"
+#include "controlplane/history.h"
 #include "controlplane/routing.h"
 #include "proto/ctl_codec.h"
 #include "proto/ctl_features.h"
@@ -25,7 +26,8 @@ struct fleet_summary {
     unsigned disconnected;
 };
 
-struct fleet *fleet_new(void);
+/* history: is told of what happens; it outlives the fleet. */
+struct fleet *fleet_new(struct history *history);
 void fleet_free(struct fleet *fleet); /* NULL is allowed */
 /* Ends every fleet_wait, now and later. */
 void fleet_close(struct fleet *fleet);
@@ -46,6 +48,8 @@ bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack 
 /* false: the message makes no sense; *member names what of it. */
 MUST_CHECK bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats,
                             const char **member);
+/* What happened before this process started, so that the gates remember failures. */
+void fleet_recall(struct fleet *fleet);
 /* The last STATS of a data plane, as an object that also names the connection. false: there are
  * none. */
 bool fleet_write_stats(struct fleet *fleet, uint64_t connection, struct json_writer *writer);

@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "controlplane/history_keeper.h"
 #include "controlplane/metrics.h"
 #include "controlplane/publisher.h"
 
 struct plane {
     pthread_mutex_t change_mutex;
     struct store *store;
+    struct history *history;
+    struct history_keeper *keeper; /* NULL: in memory only */
     struct fleet *fleet;
     struct events *events;
     struct publisher *publisher; /* guarded by change_mutex: its thread may seed before
@@ -79,6 +82,19 @@ static void on_unseeded(void *context, const struct ctl_hello *hello)
                  (unsigned long long)state.revision, seeded ? "dataplane" : "store");
 }
 
+static void keep_history(struct plane *plane, const struct control_config *config)
+{
+    char path[4200];
+    if (strcmp(config->metrics_history, "none") == 0)
+        return;
+    if (config->metrics_history[0] == '\0')
+        snprintf(path, sizeof path, "%s-history", config->database);
+    else
+        snprintf(path, sizeof path, "%s", config->metrics_history);
+    plane->keeper = history_keeper_new(path, plane->history);
+    fleet_recall(plane->fleet);
+}
+
 struct plane *plane_new(const struct control_config *config, char *error, size_t error_size)
 {
     struct plane *plane = calloc(1, sizeof *plane);
@@ -91,10 +107,12 @@ struct plane *plane_new(const struct control_config *config, char *error, size_t
         .latency_ms = (unsigned)config->gate_latency_ms,
         .quiet_minutes = (unsigned)config->gate_quiet_minutes,
     };
-    plane->fleet = fleet_new();
+    plane->history = history_new();
+    plane->fleet = fleet_new(plane->history);
     plane->events = events_new();
     plane->store = store_open(config->database, error, error_size);
     if (plane->store != NULL) {
+        keep_history(plane, config);
         struct publisher_hooks hooks = {.context = plane, .on_unseeded = on_unseeded};
         store_read(plane->store, &state);
         pthread_mutex_lock(&plane->change_mutex);
@@ -123,9 +141,11 @@ void plane_free(struct plane *plane)
     if (plane == NULL)
         return;
     publisher_free(plane->publisher);
+    history_keeper_free(plane->keeper);
     store_close(plane->store);
     events_free(plane->events);
     fleet_free(plane->fleet);
+    history_free(plane->history);
     pthread_mutex_destroy(&plane->change_mutex);
     free(plane);
 }
@@ -260,6 +280,11 @@ struct fleet *plane_fleet(struct plane *plane)
 struct events *plane_events(struct plane *plane)
 {
     return plane->events;
+}
+
+struct history *plane_history(struct plane *plane)
+{
+    return plane->history;
 }
 
 bool plane_is_closing(struct plane *plane)

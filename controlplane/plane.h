@@ -11,6 +11,7 @@
 #include "controlplane/config.h"
 #include "controlplane/events.h"
 #include "controlplane/fleet.h"
+#include "controlplane/history.h"
 #include "controlplane/store.h"
 
 #define PLANE_ACK_TIMEOUT_MS 5000
@@ -67,4 +68,5 @@ void plane_facts(struct plane *plane, struct change_facts *facts);
 struct store *plane_store(struct plane *plane);
 struct fleet *plane_fleet(struct plane *plane);
 struct events *plane_events(struct plane *plane);
+struct history *plane_history(struct plane *plane);
 bool plane_is_closing(struct plane *plane);

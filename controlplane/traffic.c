@@ -14,6 +14,11 @@ static const struct {
 #undef TRAFFIC
 };
 
+bool traffic_is_detail(enum traffic_count count)
+{
+    return rows[count].is_detail;
+}
+
 bool traffic_read(const struct ctl_stats *stats, struct traffic_totals *totals, const char **member)
 {
     const struct {

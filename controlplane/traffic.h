@@ -34,6 +34,8 @@ struct traffic { /* in some time, of some data planes */
     struct latency latencies[TRAFFIC_SIDES];
 };
 
+/* true: older data planes do not tell it. */
+bool traffic_is_detail(enum traffic_count count);
 /* false: a latency text is none; *member names it. */
 MUST_CHECK bool traffic_read(const struct ctl_stats *stats, struct traffic_totals *totals,
                              const char **member);

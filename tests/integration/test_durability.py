@@ -316,7 +316,7 @@ def test_backups_under_changes_are_whole(lab, tmp_path):
             code, _, err = cloudgate_control("--verify-audit", backup)
             assert code == 0, err
     assert {path.name for path in lab.directory.iterdir() if path.name.startswith("control.sqlite")} <= {
-        "control.sqlite", "control.sqlite-wal"}, "copies were left behind"  # fmt: skip
+        "control.sqlite", "control.sqlite-wal", "control.sqlite-history", "control.sqlite-history-wal"}, "copies were left behind"  # fmt: skip
 
 
 def test_the_whole_walk_of_a_restore(controlled, tmp_path):
