@@ -4,6 +4,7 @@
 #include "common/promtext.h"
 #include "controlplane/http.h"
 #include "controlplane/metrics.h"
+#include "controlplane/state_metrics.h"
 
 void api_get_dataplanes(const struct http_request *request, struct http_response *response)
 {
@@ -39,9 +40,10 @@ void api_delete_dataplane(const struct http_request *request, struct http_respon
 
 void api_get_metrics(const struct http_request *request, struct http_response *response)
 {
-    struct routing_state state;
+    struct change_facts facts;
     struct fleet_summary summary;
-    store_read(plane_store(request->plane), &state);
+    plane_facts(request->plane, &facts);
+    const struct routing_state state = facts.present;
     fleet_summary(plane_fleet(request->plane), &state, &summary);
     control_metrics_set(CONTROL_METRIC_DATAPLANES_CONNECTED, summary.connected);
     control_metrics_set(CONTROL_METRIC_DATAPLANES_DISCONNECTED, summary.disconnected);
@@ -51,7 +53,11 @@ void api_get_metrics(const struct http_request *request, struct http_response *r
     control_metrics_set(CONTROL_METRIC_FORWARD_SYSTEM_QUERIES,
                         state.forward_system_queries_to_target);
     control_metrics_set(CONTROL_METRIC_SHADOW_READ_PERCENT, state.shadow_read_percent);
+    control_metrics_set(CONTROL_METRIC_CANARY_READ_PERCENT, state.canary_read_percent);
+    control_metrics_set(CONTROL_METRIC_WRITE_TO_ORIGIN, state.write_to_origin);
+    control_metrics_set(CONTROL_METRIC_WRITE_TO_TARGET, state.write_to_target);
     response->content_type = PROMTEXT_CONTENT_TYPE;
+    state_metrics_render(&facts, &response->body);
     control_metrics_render(&response->body);
 }
 

@@ -55,6 +55,7 @@ struct http_exchange {
     struct mg_connection *connection;
     const struct mg_request_info *info;
     bool is_chunked; /* a download whose length was not known */
+    size_t route;    /* its row in routes.def, or CONTROL_ROUTES */
 };
 
 static const struct route {
@@ -219,21 +220,9 @@ static void write_head(struct dynbuf *out, int status, const char *content_type,
         dynbuf_append(out, headers->data, headers->length);
 }
 
-static void count_response(int status)
-{
-    enum control_metric metric = CONTROL_METRIC_HTTP_OTHER;
-    if (status >= 200 && status < 300)
-        metric = CONTROL_METRIC_HTTP_2XX;
-    else if (status >= 400 && status < 500)
-        metric = CONTROL_METRIC_HTTP_4XX;
-    else if (status >= 500)
-        metric = CONTROL_METRIC_HTTP_5XX;
-    control_metrics_add(metric, 1);
-}
-
 /* One write for head and body: no small packet waits for the peer's delayed acknowledgement. */
 static void send_response(struct mg_connection *connection, struct http_response *response,
-                          bool with_body)
+                          bool with_body, size_t route)
 {
     struct dynbuf out;
     if (response->body.failed || response->headers.failed)
@@ -254,7 +243,7 @@ static void send_response(struct mg_connection *connection, struct http_response
     if (!out.failed)
         mg_write(connection, out.data, out.length);
     dynbuf_fini(&out);
-    count_response(response->status);
+    control_metrics_http(route, response->status);
 }
 
 /* --- requests
@@ -407,6 +396,8 @@ static void dispatch(struct http_request *request, struct access_caller *caller,
     char allow[64];
     struct access_refusal refusal;
     const struct route *route = find_route(request, allow, sizeof allow);
+    if (route != NULL)
+        request->exchange->route = (size_t)(route - routes);
     enum role needed = role_needed(route == NULL ? ACCESS_VIEWER : route->access,
                                    access_metrics_are_open(request->access));
     bool may = access_check(request->access, request->access_request, needed, caller, &refusal);
@@ -491,7 +482,8 @@ static int on_request(struct mg_connection *connection)
 {
     const struct mg_request_info *info = mg_get_request_info(connection);
     struct http *http = info->user_data;
-    struct http_exchange exchange = {.http = http, .connection = connection, .info = info};
+    struct http_exchange exchange = {
+        .http = http, .connection = connection, .info = info, .route = CONTROL_ROUTES};
     struct peer peer = {.address = ""};
     bool is_known = find_peer(http, info, &peer);
     struct access_request access_request;
@@ -523,7 +515,8 @@ static int on_request(struct mg_connection *connection)
         dispatch(&request, &caller, &response);
     }
     if (!response.streamed)
-        send_response(connection, &response, strcmp(info->request_method, "HEAD") != 0);
+        send_response(connection, &response, strcmp(info->request_method, "HEAD") != 0,
+                      exchange.route);
     int status = response.status;
     response_fini(&response);
     end_handler(http);
@@ -538,7 +531,7 @@ static int on_error(struct mg_connection *connection, int status, const char *me
     response_init(&response);
     http_problem(&response, status, message == NULL ? "the request cannot be read" : message, NULL);
     response.close = true;
-    send_response(connection, &response, true);
+    send_response(connection, &response, true, CONTROL_ROUTES);
     response_fini(&response);
     return 0;
 }
@@ -574,7 +567,7 @@ bool http_stream_begin(const struct http_request *request, struct http_response 
     mg_disable_connection_keep_alive(request->exchange->connection);
     control_metrics_add(CONTROL_METRIC_EVENT_STREAMS, 1);
     response->streamed = true;
-    count_response(200);
+    control_metrics_http(request->exchange->route, 200);
     (void)!http_stream_send(request,
                             &head); /* a client that is gone is noticed at the next write */
     dynbuf_fini(&head);
@@ -624,7 +617,7 @@ bool http_download_begin(const struct http_request *request, struct http_respons
     mg_write(connection, head.data, head.length);
     dynbuf_fini(&head);
     response->streamed = true;
-    count_response(200);
+    control_metrics_http(request->exchange->route, 200);
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "controlplane/history_keeper.h"
 #include "controlplane/metrics.h"
@@ -221,6 +222,7 @@ static enum plane_verdict change_now(struct plane *plane, const struct plane_wis
 void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result)
 {
     char name[256], quoted[700];
+    uint64_t since_ns = clock_now_ns();
     *result = (struct plane_change){0};
     pthread_mutex_lock(&plane->change_mutex);
     result->verdict = change_now(plane, wish, result);
@@ -242,6 +244,8 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
     }
     if (result->verdict == PLANE_CHANGED || result->verdict == PLANE_UNCHANGED)
         result->is_everywhere = fleet_wait(plane->fleet, result->nonce, PLANE_ACK_TIMEOUT_MS);
+    if (result->verdict == PLANE_CHANGED && result->is_everywhere)
+        control_metrics_observe(CONTROL_HISTOGRAM_CHANGE, clock_now_ns() - since_ns);
 }
 
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,

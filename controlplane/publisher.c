@@ -267,6 +267,8 @@ static void on_message(void *context, const char *text, size_t length)
         break;
     case CTL_ACK:
         control_metrics_add(CONTROL_METRIC_SNAPSHOTS_ACKED, 1);
+        if (message.ack.nonce == peer->sent_nonce)
+            control_metrics_observe(CONTROL_HISTOGRAM_ACK, clock_now_ns() - peer->sent_ns);
         if (fleet_ack(peer->publisher->fleet, peer->connection, &message.ack))
             publish_dataplane(peer->publisher, peer->connection);
         break;

@@ -35,7 +35,10 @@ SETTING_MACROS = """
 #define CHOICES(...) "@choices" __VA_ARGS__
 #define NOTE(text) "@note" text
 """
-METRIC_MACROS = "#define METRIC(symbol, type, name, labels, help) @@ #type name labels help\n"
+METRIC_MACROS = """
+#define METRIC(symbol, type, name, labels, help) @@ #type name labels help
+#define HISTOGRAM(symbol, name, help) @@ "histogram" name "" help
+"""
 
 
 def rows(macros, path):
@@ -108,7 +111,7 @@ def accepted_table(path):
     return "\n".join(lines)
 
 
-def metrics_table(path):
+def metrics_table(path, prefix):
     families = {}
     for kind, name, labels, help_text in rows_of_metrics(path):
         family = families.setdefault(name, (kind.lower(), help_text, []))
@@ -120,7 +123,7 @@ def metrics_table(path):
         for key, value in re.findall(r'(\w+)="([^"]*)"', ",".join(labels)):
             values.setdefault(key, {})[value] = None
         shown = "; ".join(f"`{key}`: {', '.join(of_key)}" for key, of_key in values.items())
-        lines.append(f"| `zdm_{name}` | {kind} | {cell(shown)} | {cell(help_text)} |")
+        lines.append(f"| `{prefix}{name}` | {kind} | {cell(shown)} | {cell(help_text)} |")
     return "\n".join(lines)
 
 
@@ -147,7 +150,10 @@ def main():
             ("accepted", lambda: accepted_table("dataplane/config.def")),
             ("cloudgate-control", lambda: settings_table("controlplane/config.def")),
         ],
-        "docs/metrics.md": [("metrics", lambda: metrics_table("dataplane/metrics.def"))],
+        "docs/metrics.md": [
+            ("metrics", lambda: metrics_table("dataplane/metrics.def", "zdm_")),
+            ("control metrics", lambda: metrics_table("controlplane/metrics.def", "cloudgate_control_")),
+        ],
     }
     stale = []
     for name, parts in tables.items():

@@ -88,7 +88,13 @@ def test_what_the_load_does_is_what_the_history_tells(controlled):
     load.check()
     (told,) = [plane["stats"] for plane in control.dataplanes()]
     wait_until(lambda: control.dataplanes()[0]["stats"]["time_ms"] > told["time_ms"] + 1000, "the last totals have come")
-    wait_until(lambda: history(control)["from"] / 1000 + 5 * len(history(control)["series"]["writes"]) > told["time_ms"] / 1000 + 3, "so has their step")
+    told_s = told["time_ms"] / 1000 + 3
+
+    def is_over():
+        answer = history(control)
+        return answer["from"] / 1000 + 5 * len(answer["series"]["writes"]) > told_s
+
+    wait_until(is_over, "so has their step")
     for name in ("reads_origin", "writes"):
         counted = sum(5 * value for value in known(control, name).values())
         real = delta[f'zdm_proxy_request_duration_seconds_count{{type="{name}"}}']
@@ -123,7 +129,8 @@ def test_gates_remember_failures_across_a_restart(lab, dataplane_of):
     told = Told(dataplane_of(control))
     tell_until(told, lambda: len(known(control)) >= 1, "figures come")
     base = dict.fromkeys(("reads_origin", "requests_origin", "writes", "requests_target"), told.total)
-    told.plane.send(type="STATS", **base, reads_target=0, failed_reads=0, failed_writes=3, client_connections=1, origin_health="up", target_health="up")
+    told.plane.send(type="STATS", **base, reads_target=0, failed_reads=0, failed_writes=3, client_connections=1, origin_health="up",
+                    target_health="up")  # fmt: skip
 
     def gate():
         phase = json.loads(control.call("GET", "/api/v1/phase")[2])

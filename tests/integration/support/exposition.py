@@ -2,7 +2,7 @@
 
 import re
 
-SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^}]*\})?) (\S+)$")
+SAMPLE = re.compile(r'^([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})?) (\S+)$')
 
 
 def parse(text):
