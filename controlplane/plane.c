@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "controlplane/metrics.h"
 #include "controlplane/publisher.h"
@@ -183,6 +184,7 @@ static enum plane_verdict change_now(struct plane *plane, const struct plane_wis
     if (wish->is_dry_run)
         return PLANE_PLANNED;
     actor.forced = change.force && !result->plan.gates_hold;
+    result->since_ns = clock_now_ns();
     switch (store_change(plane->store, &result->plan.patch, NULL, wish->adopt, &actor,
                          &result->state, result->error, sizeof result->error)) {
     case STORE_CHANGED:
@@ -221,7 +223,8 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
                   log_quote(quoted, sizeof quoted, result->error, strlen(result->error)));
     }
     if (result->verdict == PLANE_CHANGED || result->verdict == PLANE_UNCHANGED)
-        result->is_everywhere = fleet_wait(plane->fleet, result->nonce, PLANE_ACK_TIMEOUT_MS);
+        result->is_everywhere =
+            fleet_wait(plane->fleet, result->nonce, result->since_ns, PLANE_ACK_TIMEOUT_MS);
 }
 
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,
