@@ -584,9 +584,13 @@ struct agent *agent_new(struct event_base *base, const struct config *config,
     agent->retry_ms = RETRY_MIN_MS;
     agent->current = snapshot_get(current);
     make_uuid(agent->instance);
-    snprintf(agent->address, sizeof agent->address,
-             strchr(config->query_address, ':') ? "[%s]:%d#%d" : "%s:%d#%d", config->query_address,
-             config->query_port, config->proxy_index);
+    int length = snprintf(agent->address, sizeof agent->address,
+                          strchr(config->query_address, ':') ? "[%s]:%d#%d" : "%s:%d#%d",
+                          config->query_address, config->query_port, config->proxy_index);
+    /* Those that share all of that still have an HTTP port of their own. */
+    if (config->share_port && length > 0 && (size_t)length < sizeof agent->address)
+        snprintf(agent->address + length, sizeof agent->address - (size_t)length, "/%d",
+                 config->metrics_port);
     agent->retry_event = evtimer_new(base, on_retry, agent);
     agent->tick_event = evtimer_new(base, on_tick, agent);
     CHECK(agent->retry_event != NULL && agent->tick_event != NULL);
