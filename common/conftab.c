@@ -14,8 +14,6 @@
 #define VALUE_MAX_BYTES (1 << 20)
 #define NUMBER_LARGEST  1e12
 
-static const char *const level_texts[] = {"DEBUG", "INFO", "WARN", "ERROR"};
-
 static int digit_value(char character)
 {
     if (character >= '0' && character <= '9')
@@ -430,7 +428,7 @@ static void print_value(const struct conftab_setting *setting, const void *field
         dynbuf_append_text(out, *(const bool *)field ? "true" : "false");
         break;
     case CONFTAB_LOG_LEVEL:
-        dynbuf_append_text(out, level_texts[*(const enum log_level *)field]);
+        dynbuf_append_text(out, log_level_name(*(const enum log_level *)field));
         break;
     case CONFTAB_SECRET:
         dynbuf_append_text(out, (*(char *const *)field)[0] == '\0' ? "" : "***");

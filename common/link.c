@@ -99,6 +99,7 @@ static void deliver(struct link *link)
         }
         if (link->input.length - at - HEADER_LENGTH < length)
             break;
+        link->last_received_ns = clock_now_ns();
         link->hooks.on_message(link->hooks.context,
                                (const char *)link->input.data + at + HEADER_LENGTH, length);
         at += HEADER_LENGTH + length;
@@ -115,7 +116,6 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     for (int turn = 0; turn < READS_PER_WAKE && !link->freed && link->death == NULL; turn++) {
         ssize_t got = read(fd, chunk, sizeof chunk);
         if (got > 0) {
-            link->last_received_ns = clock_now_ns();
             if (dynbuf_append(&link->input, chunk, (size_t)got))
                 deliver(link);
             else

@@ -32,7 +32,8 @@ struct link *link_new(struct event_base *base, int fd, const struct link_hooks *
 /* Queues and sends one message (length <= LINK_MESSAGE_MAX). false: too long, the link is dead, or
  * the peer's queue is full; in the last case the link is closed, and on_closed follows. */
 bool link_send(struct link *link, const char *text, size_t length);
-/* When the last byte arrived, clock_now_ns time: for noticing a peer that went silent. */
+/* When the last whole message arrived, clock_now_ns time: for noticing a peer that went silent, or
+ * of which the rest of a frame will never come. */
 uint64_t link_last_received_ns(const struct link *link);
 /* Closes and frees; harmless inside the hooks (the memory outlives the call). NULL is allowed.
  * Messages queued but not yet taken by the kernel are lost. */

@@ -27,19 +27,45 @@ void log_set_level(enum log_level level)
     atomic_store_explicit(&threshold, level, memory_order_relaxed);
 }
 
+static const char *const level_words[] = {[LOG_LEVEL_DEBUG] = "DEBUG",
+                                          [LOG_LEVEL_INFO] = "INFO",
+                                          [LOG_LEVEL_WARN] = "WARN",
+                                          [LOG_LEVEL_ERROR] = "ERROR"};
+
+const char *log_level_name(enum log_level level)
+{
+    return level_words[level];
+}
+
+bool log_level_named(const char *text, enum log_level *level)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(level_words); i++) {
+        if (strcmp(level_words[i], text) == 0) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool log_level_parse(const char *text, enum log_level *level)
 {
     static const struct {
-        const char *name;
+        const char *word;
         enum log_level level;
-    } names[] = {
-        {"PANIC", LOG_LEVEL_ERROR}, {"FATAL", LOG_LEVEL_ERROR},  {"ERROR", LOG_LEVEL_ERROR},
-        {"WARN", LOG_LEVEL_WARN},   {"WARNING", LOG_LEVEL_WARN}, {"INFO", LOG_LEVEL_INFO},
-        {"DEBUG", LOG_LEVEL_DEBUG}, {"TRACE", LOG_LEVEL_DEBUG},
-    };
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        if (strcasecmp(text, names[i].name) == 0) {
-            *level = names[i].level;
+    } others[] = {{"PANIC", LOG_LEVEL_ERROR},
+                  {"FATAL", LOG_LEVEL_ERROR},
+                  {"WARNING", LOG_LEVEL_WARN},
+                  {"TRACE", LOG_LEVEL_DEBUG}};
+    for (size_t i = 0; i < ARRAY_COUNT(level_words); i++) {
+        if (strcasecmp(text, level_words[i]) == 0) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
+        if (strcasecmp(text, others[i].word) == 0) {
+            *level = others[i].level;
             return true;
         }
     }

@@ -21,6 +21,10 @@ void log_set_level(enum log_level level);
 /* Reads PANIC, FATAL, ERROR, WARN, WARNING, INFO, DEBUG, TRACE in any case (the names zdm-proxy
  * takes); false when text is none of them. PANIC and FATAL mean ERROR here, TRACE means DEBUG. */
 MUST_CHECK bool log_level_parse(const char *text, enum log_level *level);
+/* The word for a level where it is written: ERROR, WARN, INFO or DEBUG. */
+const char *log_level_name(enum log_level level);
+/* Reads one of just those four words; false when text is none of them. */
+MUST_CHECK bool log_level_named(const char *text, enum log_level *level);
 bool log_enabled(enum log_level level);
 
 /* Writes one line. format may be "". */

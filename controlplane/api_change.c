@@ -103,7 +103,7 @@ static void answer_state(const struct http_request *request, const struct plane_
     if (!change->is_everywhere) {
         response->status = 202;
         json_write_name(&writer, "pending");
-        fleet_write_pending(plane_fleet(request->plane), change->nonce, &writer);
+        fleet_write_pending(plane_fleet(request->plane), change->nonce, change->since_ns, &writer);
     }
     json_end_object(&writer);
 }

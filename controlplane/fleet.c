@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/list.h"
+#include "controlplane/following.h"
 #include "controlplane/rolling.h"
 
 struct dataplane {
@@ -19,9 +20,13 @@ struct dataplane {
     char store_id[64]; /* in force there */
     char digest[CTL_DIGEST_HEX + 1];
     uint64_t revision;
+    uint64_t offered_nonce;  /* newest it was sent on this connection; 0: none */
+    unsigned offered_times;  /* so often */
     uint64_t answered_nonce; /* newest it answered on this connection; 0: none */
     bool is_refusing;        /* that answer was a NACK */
+    bool is_silent;
     int64_t connected_ms, disconnected_ms, seen_ms;
+    uint64_t disconnected_ns;
     bool has_error;
     int64_t error_ms;
     char error_reason[64];
@@ -108,6 +113,18 @@ static struct dataplane *after(struct fleet *fleet, struct dataplane *dataplane)
     return node == &fleet->dataplanes ? NULL : CONTAINER_OF(node, struct dataplane, node);
 }
 
+/* What data planes are measured against. */
+struct wanted {
+    const struct routing_state *state;
+    struct ctl_snapshot snapshot; /* its digest */
+};
+
+static void want(struct wanted *wanted, const struct routing_state *state)
+{
+    wanted->state = state;
+    routing_snapshot(state, 0, false, &wanted->snapshot);
+}
+
 #define FOR_EACH(fleet, each)                                                                      \
     for (struct dataplane *each = first(fleet); each != NULL; each = after(fleet, each))
 
@@ -167,8 +184,8 @@ bool fleet_connect(struct fleet *fleet, uint64_t connection, const struct ctl_he
     dataplane->revision = hello->applied_revision;
     memcpy(dataplane->store_id, hello->applied_store_id, sizeof dataplane->store_id);
     memcpy(dataplane->digest, hello->applied_digest, sizeof dataplane->digest);
-    dataplane->answered_nonce = 0;
-    dataplane->is_refusing = false;
+    dataplane->offered_nonce = dataplane->answered_nonce = 0;
+    dataplane->is_refusing = dataplane->is_silent = false;
     dataplane->connected_ms = dataplane->seen_ms = clock_wall_ms();
     unlock_changed(fleet);
     return true;
@@ -189,6 +206,7 @@ void fleet_disconnect(struct fleet *fleet, uint64_t connection, const char *reas
     if (dataplane != NULL) {
         dataplane->connection = 0;
         dataplane->disconnected_ms = clock_wall_ms();
+        dataplane->disconnected_ns = clock_now_ns();
         set_error(dataplane, "disconnected", reason);
         fleet->connected--;
         fleet->disconnected++;
@@ -223,6 +241,29 @@ enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance)
     }
     unlock_changed(fleet);
     return result;
+}
+
+bool fleet_offer(struct fleet *fleet, uint64_t connection, uint64_t nonce, unsigned times)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find(fleet, connection);
+    if (dataplane != NULL) {
+        dataplane->offered_nonce = nonce;
+        dataplane->offered_times = times;
+    }
+    unlock(fleet);
+    return dataplane != NULL;
+}
+
+bool fleet_set_silent(struct fleet *fleet, uint64_t connection, bool is_silent)
+{
+    lock(fleet);
+    struct dataplane *dataplane = find(fleet, connection);
+    bool changes = dataplane != NULL && dataplane->is_silent != is_silent;
+    if (changes)
+        dataplane->is_silent = is_silent;
+    unlock(fleet);
+    return changes;
 }
 
 bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack)
@@ -265,17 +306,19 @@ static int64_t now_s(void)
     return (int64_t)(clock_now_ns() / NS_PER_S) + 1;
 }
 
-bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats,
-                 const char **member)
+enum fleet_told fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats,
+                            const char **member)
 {
     struct traffic_totals totals;
     struct traffic traffic;
     if (!traffic_read(stats, &totals, member))
-        return false;
+        return FLEET_TOLD_NONSENSE;
     lock(fleet);
     struct dataplane *dataplane = find(fleet, connection);
-    if (dataplane != NULL) {
-        if (dataplane->has_stats && traffic_between(&dataplane->totals, &totals, &traffic)) {
+    bool is_news = dataplane != NULL && (!dataplane->has_stats ||
+                                         traffic_between(&dataplane->totals, &totals, &traffic));
+    if (is_news) {
+        if (dataplane->has_stats) {
             rolling_add(&fleet->rolling, now_s(), &traffic);
             history_add(fleet->history, clock_wall_ms() / 1000, &traffic);
         }
@@ -287,7 +330,7 @@ bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stat
         dataplane->stats_ms = dataplane->seen_ms = clock_wall_ms();
     }
     unlock(fleet);
-    return true;
+    return is_news ? FLEET_TOLD_NEWS : FLEET_TOLD_NOTHING;
 }
 
 struct recall {
@@ -314,19 +357,32 @@ void fleet_recall(struct fleet *fleet)
     unlock(fleet);
 }
 
-static bool is_pending(const struct dataplane *dataplane, uint64_t nonce)
+static bool is_lost(const struct dataplane *dataplane, uint64_t since_ns)
 {
-    return dataplane->connection != 0 &&
-           (dataplane->answered_nonce < nonce || dataplane->is_refusing);
+    return dataplane->connection == 0 && dataplane->disconnected_ns >= since_ns;
 }
 
-static bool is_in_sync(const struct dataplane *dataplane, const struct routing_state *state)
+static bool is_pending(const struct dataplane *dataplane, uint64_t nonce, uint64_t since_ns)
 {
-    return strcmp(dataplane->store_id, state->store_id) == 0 &&
-           dataplane->revision == state->revision && !dataplane->is_refusing;
+    if (dataplane->connection == 0)
+        return is_lost(dataplane, since_ns);
+    return dataplane->answered_nonce < nonce || dataplane->is_refusing;
 }
 
-bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms)
+/* The very state, not one that goes by its number. */
+static bool has_state(const struct dataplane *dataplane, const struct wanted *wanted)
+{
+    return strcmp(dataplane->store_id, wanted->state->store_id) == 0 &&
+           dataplane->revision == wanted->state->revision &&
+           strcmp(dataplane->digest, wanted->snapshot.digest) == 0;
+}
+
+static bool is_in_sync(const struct dataplane *dataplane, const struct wanted *wanted)
+{
+    return has_state(dataplane, wanted) && !dataplane->is_refusing;
+}
+
+bool fleet_wait(struct fleet *fleet, uint64_t nonce, uint64_t since_ns, unsigned timeout_ms)
 {
     uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
     struct timespec end = {.tv_sec = (time_t)(end_ns / NS_PER_S),
@@ -338,10 +394,10 @@ bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms)
         all = true;
         FOR_EACH(fleet, dataplane)
         {
-            if (!is_pending(dataplane, nonce))
+            if (!is_pending(dataplane, nonce, since_ns))
                 continue;
             all = false;
-            waiting = waiting || dataplane->answered_nonce < nonce;
+            waiting = waiting || dataplane->connection == 0 || dataplane->answered_nonce < nonce;
         }
         if (!waiting || fleet->closed)
             break;
@@ -378,7 +434,7 @@ static void count_healthy(const struct dataplane *dataplane, enum traffic_side s
     health->healthy += dataplane->has_stats && dataplane->is_healthy[side];
 }
 
-static void count_dataplanes(struct fleet *fleet, const struct routing_state *state,
+static void count_dataplanes(struct fleet *fleet, const struct wanted *wanted,
                              struct gate_figures *figures)
 {
     figures->connected = fleet->connected;
@@ -390,7 +446,7 @@ static void count_dataplanes(struct fleet *fleet, const struct routing_state *st
             count_healthy(dataplane, TRAFFIC_ORIGIN, &figures->origin_health);
             count_healthy(dataplane, TRAFFIC_TARGET, &figures->target_health);
         }
-        if (dataplane->connection != 0 && is_in_sync(dataplane, state))
+        if (dataplane->connection != 0 && is_in_sync(dataplane, wanted))
             figures->in_sync++;
         else if (figures->straggler[0] == '\0')
             snprintf(figures->straggler, sizeof figures->straggler, "%s", dataplane->hello.address);
@@ -422,14 +478,16 @@ void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64
                    unsigned quiet_minutes, struct gate_figures *figures)
 {
     struct traffic lately, quiet;
+    struct wanted wanted;
     int64_t second = now_s();
     int64_t quiet_s = (int64_t)quiet_minutes * 60;
     int64_t phase_s = (clock_wall_ms() - since_phase_ms) / 1000 + 1;
     *figures = (struct gate_figures){.is_shadow_in_use = state->shadow_read_percent > 0};
     if (phase_s > 0 && phase_s < quiet_s)
         quiet_s = phase_s;
+    want(&wanted, state);
     lock(fleet);
-    count_dataplanes(fleet, state, figures);
+    count_dataplanes(fleet, &wanted, figures);
     /* What is remembered of another process's time speaks once there is somebody to speak. */
     bool looked =
         rolling_sum(&fleet->rolling, second, GATE_WINDOW_S, &lately) && fleet->rolling.first_s != 0;
@@ -452,11 +510,13 @@ void fleet_figures(struct fleet *fleet, const struct routing_state *state, int64
 void fleet_summary(struct fleet *fleet, const struct routing_state *state,
                    struct fleet_summary *summary)
 {
+    struct wanted wanted;
+    want(&wanted, state);
     lock(fleet);
     *summary =
         (struct fleet_summary){.connected = fleet->connected, .disconnected = fleet->disconnected};
     FOR_EACH(fleet, dataplane)
-    if (dataplane->connection != 0 && is_in_sync(dataplane, state))
+    if (dataplane->connection != 0 && is_in_sync(dataplane, &wanted))
         summary->in_sync++;
     unlock(fleet);
 }
@@ -473,7 +533,28 @@ static void write_stats(const struct dataplane *dataplane, struct json_writer *w
     json_put_string(writer, "target_health", words[dataplane->is_healthy[TRAFFIC_TARGET]]);
 }
 
-static void write_one(const struct dataplane *dataplane, const struct routing_state *state,
+static void write_following(const struct dataplane *dataplane, const struct wanted *wanted,
+                            struct json_writer *writer)
+{
+    char text[768];
+    struct following_facts facts = {
+        .is_connected = dataplane->connection != 0,
+        .is_silent = dataplane->is_silent,
+        .is_same = has_state(dataplane, wanted),
+        .is_refusing = dataplane->is_refusing,
+        .reason = dataplane->error_reason,
+        .detail = dataplane->error_detail,
+        .offers =
+            dataplane->answered_nonce < dataplane->offered_nonce ? dataplane->offered_times : 0,
+        .in_force = dataplane->revision,
+        .wanted = wanted->state->revision,
+    };
+    following_describe(&facts, text, sizeof text);
+    json_put_string(writer, "state", following_word(following_of(&facts)));
+    json_put_string(writer, "detail", text);
+}
+
+static void write_one(const struct dataplane *dataplane, const struct wanted *wanted,
                       struct json_writer *writer)
 {
     json_begin_object(writer);
@@ -494,7 +575,8 @@ static void write_one(const struct dataplane *dataplane, const struct routing_st
     json_put_string(writer, "applied_store_id", dataplane->store_id);
     json_put_u64(writer, "applied_revision", dataplane->revision);
     json_put_string(writer, "applied_digest", dataplane->digest);
-    json_put_bool(writer, "in_sync", is_in_sync(dataplane, state));
+    json_put_bool(writer, "in_sync", is_in_sync(dataplane, wanted));
+    write_following(dataplane, wanted, writer);
     json_put_u64(writer, "apply_us", dataplane->apply_us);
     json_write_name(writer, "last_error");
     if (dataplane->has_error) {
@@ -519,30 +601,33 @@ static void write_one(const struct dataplane *dataplane, const struct routing_st
 
 void fleet_write(struct fleet *fleet, const struct routing_state *state, struct json_writer *writer)
 {
+    struct wanted wanted;
+    want(&wanted, state);
     lock(fleet);
     json_begin_array(writer);
     FOR_EACH(fleet, dataplane)
-    write_one(dataplane, state, writer);
+    write_one(dataplane, &wanted, writer);
     json_end_array(writer);
     unlock(fleet);
 }
 
-void fleet_write_pending(struct fleet *fleet, uint64_t nonce, struct json_writer *writer)
+void fleet_write_pending(struct fleet *fleet, uint64_t nonce, uint64_t since_ns,
+                         struct json_writer *writer)
 {
     lock(fleet);
     json_begin_array(writer);
     FOR_EACH(fleet, dataplane)
     {
-        if (!is_pending(dataplane, nonce))
+        if (!is_pending(dataplane, nonce, since_ns))
             continue;
-        bool refused = dataplane->answered_nonce >= nonce;
+        bool says_why = dataplane->connection == 0 || dataplane->answered_nonce >= nonce;
         json_begin_object(writer);
         json_put_string(writer, "id", dataplane->hello.instance);
         json_put_string(writer, "address", dataplane->hello.address);
         json_put_u64(writer, "applied_revision", dataplane->revision);
-        json_put_string(writer, "reason", refused ? dataplane->error_reason : "no_answer");
+        json_put_string(writer, "reason", says_why ? dataplane->error_reason : "no_answer");
         json_put_string(writer, "detail",
-                        refused ? dataplane->error_detail : "has not acknowledged yet");
+                        says_why ? dataplane->error_detail : "has not acknowledged yet");
         json_end_object(writer);
     }
     json_end_array(writer);
@@ -552,10 +637,12 @@ void fleet_write_pending(struct fleet *fleet, uint64_t nonce, struct json_writer
 bool fleet_write_one(struct fleet *fleet, uint64_t connection, const struct routing_state *state,
                      struct json_writer *writer)
 {
+    struct wanted wanted;
+    want(&wanted, state);
     lock(fleet);
     const struct dataplane *dataplane = find(fleet, connection);
     if (dataplane != NULL)
-        write_one(dataplane, state, writer);
+        write_one(dataplane, &wanted, writer);
     unlock(fleet);
     return dataplane != NULL;
 }

@@ -42,12 +42,23 @@ enum fleet_forgotten { FLEET_FORGOTTEN, FLEET_UNKNOWN, FLEET_CONNECTED };
 
 /* Forgets a data plane (by its instance) that is not connected and will not come back. */
 enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance);
-/* true: what is known of the data plane changed. */
+/* nonce was offered to it, for the times-th time. true, here and below: what is known of the data
+ * plane changed. */
+bool fleet_offer(struct fleet *fleet, uint64_t connection, uint64_t nonce, unsigned times);
+/* Whether nothing has been heard of it for some seconds. */
+bool fleet_set_silent(struct fleet *fleet, uint64_t connection, bool is_silent);
+/* Answers that are known to be worth something (offers.h). */
 bool fleet_ack(struct fleet *fleet, uint64_t connection, const struct ctl_ack *ack);
 bool fleet_nack(struct fleet *fleet, uint64_t connection, const struct ctl_nack *nack);
-/* false: the message makes no sense; *member names what of it. */
-MUST_CHECK bool fleet_stats(struct fleet *fleet, uint64_t connection, const struct ctl_stats *stats,
-                            const char **member);
+/* What STATS said. */
+enum fleet_told {
+    FLEET_TOLD_NEWS,
+    FLEET_TOLD_NOTHING,  /* totals of one process never fall: lower ones come late, and are ignored
+                          */
+    FLEET_TOLD_NONSENSE, /* *member names what of the message makes no sense */
+};
+MUST_CHECK enum fleet_told fleet_stats(struct fleet *fleet, uint64_t connection,
+                                       const struct ctl_stats *stats, const char **member);
 /* What happened before this process started, so that the gates remember failures. */
 void fleet_recall(struct fleet *fleet);
 /* The last STATS of a data plane, as an object that also names the connection. false: there are
@@ -55,8 +66,10 @@ void fleet_recall(struct fleet *fleet);
 bool fleet_write_stats(struct fleet *fleet, uint64_t connection, struct json_writer *writer);
 
 /* Waits until every connected data plane has answered the snapshot with this nonce or a later one,
- * at most timeout_ms. true: all of them acknowledged. */
-bool fleet_wait(struct fleet *fleet, uint64_t nonce, unsigned timeout_ms);
+ * at most timeout_ms. true: all of them acknowledged. One whose link broke after since_ns
+ * (clock_now_ns) may run on with the old state: it is waited for, and counts as not having
+ * acknowledged until it is back and has. */
+bool fleet_wait(struct fleet *fleet, uint64_t nonce, uint64_t since_ns, unsigned timeout_ms);
 
 /* The first connected data plane that did not announce all of features. true: address (a label for
  * people) and *missing are set. */
@@ -72,9 +85,10 @@ void fleet_summary(struct fleet *fleet, const struct routing_state *state,
 /* All data planes as one array of objects; in_sync is measured against state. */
 void fleet_write(struct fleet *fleet, const struct routing_state *state,
                  struct json_writer *writer);
-/* The connected ones that have not acknowledged nonce, as an array of {id, address,
- * applied_revision, reason, detail}. */
-void fleet_write_pending(struct fleet *fleet, uint64_t nonce, struct json_writer *writer);
+/* Those that fleet_wait waits for, as an array of {id, address, applied_revision, reason, detail}.
+ */
+void fleet_write_pending(struct fleet *fleet, uint64_t nonce, uint64_t since_ns,
+                         struct json_writer *writer);
 /* One data plane as an object (as in fleet_write). false: unknown. */
 bool fleet_write_one(struct fleet *fleet, uint64_t connection, const struct routing_state *state,
                      struct json_writer *writer);

@@ -204,6 +204,7 @@ static enum plane_verdict change_now(struct plane *plane, const struct plane_wis
     if (wish->is_dry_run)
         return PLANE_PLANNED;
     actor.forced = change.force && !result->plan.gates_hold;
+    result->since_ns = clock_now_ns();
     switch (store_change(plane->store, &result->plan.patch, NULL, wish->adopt, &actor,
                          &result->state, result->error, sizeof result->error)) {
     case STORE_CHANGED:
@@ -222,7 +223,6 @@ static enum plane_verdict change_now(struct plane *plane, const struct plane_wis
 void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result)
 {
     char name[256], quoted[700];
-    uint64_t since_ns = clock_now_ns();
     *result = (struct plane_change){0};
     pthread_mutex_lock(&plane->change_mutex);
     result->verdict = change_now(plane, wish, result);
@@ -243,9 +243,10 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
                   log_quote(quoted, sizeof quoted, result->error, strlen(result->error)));
     }
     if (result->verdict == PLANE_CHANGED || result->verdict == PLANE_UNCHANGED)
-        result->is_everywhere = fleet_wait(plane->fleet, result->nonce, PLANE_ACK_TIMEOUT_MS);
+        result->is_everywhere =
+            fleet_wait(plane->fleet, result->nonce, result->since_ns, PLANE_ACK_TIMEOUT_MS);
     if (result->verdict == PLANE_CHANGED && result->is_everywhere)
-        control_metrics_observe(CONTROL_HISTOGRAM_CHANGE, clock_now_ns() - since_ns);
+        control_metrics_observe(CONTROL_HISTOGRAM_CHANGE, clock_now_ns() - result->since_ns);
 }
 
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,

@@ -43,6 +43,7 @@ struct plane_change {
     struct routing_state state; /* after the change (or as it is, when there was none) */
     struct change_plan plan;    /* not when PLANE_STALE */
     uint64_t nonce;             /* of the snapshot that carries it */
+    uint64_t since_ns;          /* when it was published, or found to be so: clock_now_ns */
     bool is_everywhere;         /* every connected data plane has it in force */
     char error[512];            /* PLANE_FAILED only */
 };

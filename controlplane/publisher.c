@@ -17,11 +17,11 @@
 #include "common/link.h"
 #include "common/list.h"
 #include "common/log.h"
+#include "controlplane/following.h"
 #include "controlplane/metrics.h"
+#include "controlplane/offers.h"
 
-#define TICK_MS 1000
-#define REOFFER_MS                                                                                 \
-    10000 /* a refused snapshot is offered again, as the cause may have gone (a full disk) */
+#define TICK_MS      1000
 #define PEERS_MAX    (FLEET_CONNECTED_MAX + 32)
 #define HELLO_MAX_MS 5000
 #define MESSAGE_MAX  65536
@@ -32,10 +32,9 @@ struct peer {
     struct link *link;
     struct link_peer process;
     uint64_t connection; /* its number */
-    uint64_t since_ns, last_ping_ns, sent_ns;
-    uint64_t sent_nonce;
-    bool is_known;    /* said HELLO */
-    bool is_refusing; /* said no to what was sent last */
+    uint64_t since_ns, last_ping_ns;
+    struct offers offers;
+    bool is_known; /* said HELLO */
 };
 
 struct publisher {
@@ -152,12 +151,11 @@ static void push(struct peer *peer, bool again)
     uint64_t nonce = publisher->nonce;
     bool adopt = publisher->adopt;
     pthread_mutex_unlock(&publisher->mutex);
-    if (!peer->is_known || (peer->sent_nonce == nonce && !again))
+    if (!peer->is_known || (peer->offers.newest == nonce && !again))
         return;
     routing_snapshot(&wanted, nonce, adopt, &message.snapshot);
-    peer->sent_nonce = nonce;
-    peer->sent_ns = clock_now_ns();
-    peer->is_refusing = false;
+    offers_make(&peer->offers, &message.snapshot, clock_now_ns());
+    (void)fleet_offer(publisher->fleet, peer->connection, nonce, peer->offers.times);
     control_metrics_add(CONTROL_METRIC_SNAPSHOTS_SENT, 1);
     (void)send_message(peer, &message); /* a dead link reports itself */
 }
@@ -216,12 +214,14 @@ static void on_stats(struct peer *peer, const struct ctl_stats *stats)
     struct dynbuf text;
     struct json_writer writer;
     const char *member;
-    if (!fleet_stats(publisher->fleet, peer->connection, stats, &member)) {
+    enum fleet_told told = fleet_stats(publisher->fleet, peer->connection, stats, &member);
+    if (told == FLEET_TOLD_NONSENSE) {
         char detail[128];
         snprintf(detail, sizeof detail, "STATS: member \"%s\" is no histogram", member);
         refuse_peer(peer, "bad_message", detail);
-        return;
     }
+    if (told != FLEET_TOLD_NEWS)
+        return;
     dynbuf_init(&text, MESSAGE_MAX);
     json_writer_init(&writer, &text);
     if (fleet_write_stats(publisher->fleet, peer->connection, &writer) && !text.failed)
@@ -229,11 +229,32 @@ static void on_stats(struct peer *peer, const struct ctl_stats *stats)
     dynbuf_fini(&text);
 }
 
+/* true: the answer is news. false: it is not, or the peer was dropped for it. */
+static bool is_news(struct peer *peer, enum offers_verdict verdict, const char *why)
+{
+    if (verdict == OFFERS_FALSE)
+        refuse_peer(peer, "bad_answer", why);
+    return verdict == OFFERS_NEWS;
+}
+
+static void on_ack(struct peer *peer, const struct ctl_ack *ack)
+{
+    char why[256] = "";
+    if (!is_news(peer, offers_take_ack(&peer->offers, ack, why, sizeof why), why))
+        return;
+    control_metrics_add(CONTROL_METRIC_SNAPSHOTS_ACKED, 1);
+    if (ack->nonce == peer->offers.newest)
+        control_metrics_observe(CONTROL_HISTOGRAM_ACK, clock_now_ns() - peer->offers.made_ns);
+    if (fleet_ack(peer->publisher->fleet, peer->connection, ack))
+        publish_dataplane(peer->publisher, peer->connection);
+}
+
 static void on_nack(struct peer *peer, const struct ctl_nack *nack)
 {
-    char reason[600], detail[600];
+    char reason[600], detail[600], why[256] = "";
+    if (!is_news(peer, offers_take_nack(&peer->offers, nack, why, sizeof why), why))
+        return;
     control_metrics_add(CONTROL_METRIC_SNAPSHOTS_NACKED, 1);
-    peer->is_refusing = true;
     LOG_WARN("snapshot_refused", "connection=%llu reason=%s detail=%s in_force=%llu",
              (unsigned long long)peer->connection, quote(reason, nack->reason),
              quote(detail, nack->detail), (unsigned long long)nack->revision);
@@ -266,11 +287,7 @@ static void on_message(void *context, const char *text, size_t length)
         on_hello(peer, &message.hello);
         break;
     case CTL_ACK:
-        control_metrics_add(CONTROL_METRIC_SNAPSHOTS_ACKED, 1);
-        if (message.ack.nonce == peer->sent_nonce)
-            control_metrics_observe(CONTROL_HISTOGRAM_ACK, clock_now_ns() - peer->sent_ns);
-        if (fleet_ack(peer->publisher->fleet, peer->connection, &message.ack))
-            publish_dataplane(peer->publisher, peer->connection);
+        on_ack(peer, &message.ack);
         break;
     case CTL_NACK:
         on_nack(peer, &message.nack);
@@ -360,18 +377,35 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
         push(CONTAINER_OF(node, struct peer, node), false);
 }
 
+/* What was refused, or not answered in time: frames get lost, and causes go away. */
+static void offer_again(struct peer *peer)
+{
+    if (!peer->offers.is_refused) {
+        control_metrics_add(CONTROL_METRIC_SNAPSHOTS_UNANSWERED, 1);
+        LOG_WARN("snapshot_unanswered", "connection=%llu pid=%d nonce=%llu offers=%u",
+                 (unsigned long long)peer->connection, (int)peer->process.pid,
+                 (unsigned long long)peer->offers.newest, peer->offers.times);
+    }
+    push(peer, true);
+    publish_dataplane(peer->publisher, peer->connection);
+}
+
 static void tend(struct peer *peer, uint64_t now_ns)
 {
+    uint64_t silent_ns = now_ns - link_last_received_ns(peer->link);
     if (!peer->is_known && now_ns - peer->since_ns > HELLO_MAX_MS * NS_PER_MS) {
         refuse_peer(peer, "no_hello", "no HELLO came in time");
         return;
     }
-    if (now_ns - link_last_received_ns(peer->link) > CTL_PEER_TIMEOUT_MS * NS_PER_MS) {
+    if (silent_ns > CTL_PEER_TIMEOUT_MS * NS_PER_MS) {
         drop_peer(peer, "the data plane went silent");
         return;
     }
-    if (peer->is_refusing && now_ns - peer->sent_ns > REOFFER_MS * NS_PER_MS)
-        push(peer, true);
+    if (fleet_set_silent(peer->publisher->fleet, peer->connection,
+                         silent_ns > FOLLOWING_SILENT_MS * NS_PER_MS))
+        publish_dataplane(peer->publisher, peer->connection);
+    if (offers_is_due(&peer->offers, now_ns))
+        offer_again(peer);
     if (now_ns - peer->last_ping_ns >= CTL_PING_INTERVAL_MS * NS_PER_MS) {
         struct ctl_message message = {.type = CTL_PING};
         peer->last_ping_ns = now_ns;

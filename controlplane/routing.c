@@ -37,24 +37,17 @@ const struct routing_member routing_members[] = {
 };
 const size_t routing_member_count = ARRAY_COUNT(routing_members);
 
-static const char *const level_names[ROUTING_LEVEL_COUNT] = {
-    [ROUTING_LEVEL_ERROR] = "ERROR",
-    [ROUTING_LEVEL_WARN] = "WARN",
-    [ROUTING_LEVEL_INFO] = "INFO",
-    [ROUTING_LEVEL_DEBUG] = "DEBUG",
-};
-
 const char *routing_level_name(uint32_t level)
 {
-    return level < ROUTING_LEVEL_COUNT ? level_names[level] : NULL;
+    if (level == ROUTING_LEVEL_AS_CONFIGURED || level > ROUTING_LEVEL_ERROR)
+        return NULL;
+    return log_level_name((enum log_level)(level - 1));
 }
 
-enum routing_level routing_level_parse(const char *text)
+uint32_t routing_level_parse(const char *text)
 {
-    for (int level = 1; level < ROUTING_LEVEL_COUNT; level++)
-        if (strcmp(level_names[level], text) == 0)
-            return (enum routing_level)level;
-    return ROUTING_LEVEL_AS_CONFIGURED;
+    enum log_level level;
+    return log_level_named(text, &level) ? (uint32_t)level + 1 : ROUTING_LEVEL_AS_CONFIGURED;
 }
 
 static uint32_t load(enum routing_kind kind, const char *field)

@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/json.h"
+#include "common/log.h"
 #include "proto/ctl_codec.h"
 
 #define ROUTING_STORE_ID_SIZE 37 /* a uuid and its NUL */
@@ -15,14 +16,11 @@
 /* Of a live switch; 0 means "as configured" for every live setting. */
 enum routing_switch { ROUTING_AS_CONFIGURED, ROUTING_OFF, ROUTING_ON };
 
-/* Of a live log level. */
+/* Of a live log level: none, or one more than the enum log_level. */
 enum routing_level {
     ROUTING_LEVEL_AS_CONFIGURED,
-    ROUTING_LEVEL_ERROR,
-    ROUTING_LEVEL_WARN,
-    ROUTING_LEVEL_INFO,
-    ROUTING_LEVEL_DEBUG,
-    ROUTING_LEVEL_COUNT
+    ROUTING_LEVEL_DEBUG = LOG_LEVEL_DEBUG + 1,
+    ROUTING_LEVEL_ERROR = LOG_LEVEL_ERROR + 1,
 };
 
 struct routing_state {
@@ -92,7 +90,7 @@ void routing_patch_set(struct routing_patch *patch, const struct routing_member 
 /* "ERROR" …; NULL for ROUTING_LEVEL_AS_CONFIGURED. */
 const char *routing_level_name(uint32_t level);
 /* ROUTING_LEVEL_AS_CONFIGURED: no such level. */
-enum routing_level routing_level_parse(const char *text);
+uint32_t routing_level_parse(const char *text);
 /* The member's value as JSON: true, 7, "INFO" or null. */
 void routing_write_value(const struct routing_state *state, const struct routing_member *member,
                          struct json_writer *writer);

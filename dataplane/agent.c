@@ -41,8 +41,9 @@ struct agent {
     struct link *link; /* NULL: not connected */
     enum agent_state state;
     unsigned retry_ms;
-    uint64_t last_ping_ns;
-    bool failure_logged; /* one line for an outage, not one an attempt */
+    uint64_t since_ns, last_ping_ns; /* of this link */
+    uint64_t newest_nonce;           /* offered on it */
+    char failure[384]; /* logged last: one line for a cause, not one an attempt; "": none */
     char instance[37];
     char address[128];
 
@@ -399,11 +400,11 @@ static void retry_later(struct agent *agent)
 static void drop_link(struct agent *agent, const char *reason)
 {
     char quoted[600];
-    if (agent->state == AGENT_SYNCED || !agent->failure_logged) {
+    if (agent->state == AGENT_SYNCED || strcmp(agent->failure, reason) != 0) {
         LOG_WARN("control_link_lost", "reason=%s serving=%s",
                  log_quote(quoted, sizeof quoted, reason, strlen(reason)),
                  agent->current->store_id[0] == '\0' ? "environment" : "last_good");
-        agent->failure_logged = true;
+        snprintf(agent->failure, sizeof agent->failure, "%s", reason);
     }
     link_free(agent->link);
     agent->link = NULL;
@@ -416,6 +417,32 @@ static void drop_link(struct agent *agent, const char *reason)
 static void on_closed(void *context, const char *reason)
 {
     drop_link(context, reason);
+}
+
+static void on_snapshot(struct agent *agent, const struct ctl_snapshot *snapshot)
+{
+    char quoted[600];
+    if (agent->state == AGENT_HELLO) {
+        LOG_INFO("control_link_up", "store_id=%s revision=%llu",
+                 log_quote(quoted, sizeof quoted, snapshot->store_id, strlen(snapshot->store_id)),
+                 (unsigned long long)snapshot->revision);
+        agent->state = AGENT_SYNCED;
+        agent->failure[0] = '\0';
+    }
+    agent->retry_ms = RETRY_MIN_MS;
+    /* Nonces grow: this one was overtaken. Its `adopt` must not bring an old state back. */
+    if (snapshot->nonce < agent->newest_nonce) {
+        LOG_INFO("snapshot_late", "nonce=%llu newest=%llu", (unsigned long long)snapshot->nonce,
+                 (unsigned long long)agent->newest_nonce);
+        return;
+    }
+    agent->newest_nonce = snapshot->nonce;
+    if (agent->applying != NULL) {
+        agent->queued = *snapshot;
+        agent->has_queued = true;
+    } else {
+        process_snapshot(agent, snapshot);
+    }
 }
 
 static void on_message(void *context, const char *text, size_t length)
@@ -438,21 +465,7 @@ static void on_message(void *context, const char *text, size_t length)
     }
     switch (message.type) {
     case CTL_SNAPSHOT:
-        if (agent->state == AGENT_HELLO) {
-            LOG_INFO("control_link_up", "store_id=%s revision=%llu",
-                     log_quote(quoted, sizeof quoted, message.snapshot.store_id,
-                               strlen(message.snapshot.store_id)),
-                     (unsigned long long)message.snapshot.revision);
-            agent->state = AGENT_SYNCED;
-            agent->failure_logged = false;
-        }
-        agent->retry_ms = RETRY_MIN_MS;
-        if (agent->applying != NULL) {
-            agent->queued = message.snapshot;
-            agent->has_queued = true;
-        } else {
-            process_snapshot(agent, &message.snapshot);
-        }
+        on_snapshot(agent, &message.snapshot);
         break;
     case CTL_PING:
         break; /* its arrival was its meaning */
@@ -491,7 +504,8 @@ static void connect_now(struct agent *agent)
         return;
     }
     agent->state = AGENT_HELLO;
-    agent->last_ping_ns = clock_now_ns();
+    agent->since_ns = agent->last_ping_ns = clock_now_ns();
+    agent->newest_nonce = 0;
     send_hello(agent);
 }
 
@@ -520,6 +534,10 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         return;
     if (now_ns - link_last_received_ns(agent->link) > CTL_PEER_TIMEOUT_MS * NS_PER_MS) {
         drop_link(agent, "the control plane went silent");
+        return;
+    }
+    if (agent->state == AGENT_HELLO && now_ns - agent->since_ns > CTL_PEER_TIMEOUT_MS * NS_PER_MS) {
+        drop_link(agent, "the control plane answered HELLO with no state");
         return;
     }
     if (agent->state == AGENT_SYNCED)
@@ -559,9 +577,13 @@ struct agent *agent_new(struct event_base *base, const struct config *config,
     agent->retry_ms = RETRY_MIN_MS;
     agent->current = snapshot_get(current);
     make_uuid(agent->instance);
-    snprintf(agent->address, sizeof agent->address,
-             strchr(config->query_address, ':') ? "[%s]:%d#%d" : "%s:%d#%d", config->query_address,
-             config->query_port, config->proxy_index);
+    int length = snprintf(agent->address, sizeof agent->address,
+                          strchr(config->query_address, ':') ? "[%s]:%d#%d" : "%s:%d#%d",
+                          config->query_address, config->query_port, config->proxy_index);
+    /* Those that share all of that still have an HTTP port of their own. */
+    if (config->share_port && length > 0 && (size_t)length < sizeof agent->address)
+        snprintf(agent->address + length, sizeof agent->address - (size_t)length, "/%d",
+                 config->metrics_port);
     agent->retry_event = evtimer_new(base, on_retry, agent);
     agent->tick_event = evtimer_new(base, on_tick, agent);
     CHECK(agent->retry_event != NULL && agent->tick_event != NULL);

@@ -243,7 +243,8 @@ static unsigned usable_cores(void)
 }
 
 /* Workers share their port by SO_REUSEPORT, which would also let a second proxy in by mistake: a
- * plain bind finds out. */
+ * plain bind finds out. Where proxies are to share it, the kernel lets in those of the same user
+ * alone. */
 static bool port_is_free(const struct config *config, struct dynbuf *error)
 {
     struct sockaddr_storage address = {0};
@@ -260,10 +261,16 @@ static bool port_is_free(const struct config *config, struct dynbuf *error)
     if (fd < 0)
         return true;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (config->share_port)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     bool is_free = bind(fd, (struct sockaddr *)&address, (socklen_t)length) == 0;
     if (!is_free)
-        dynbuf_printf(error, "cannot listen on PROXY_QUERY_ADDRESS=%s PROXY_QUERY_PORT=%d: %s",
-                      config->query_address, config->query_port, strerror(errno));
+        dynbuf_printf(error, "cannot listen on PROXY_QUERY_ADDRESS=%s PROXY_QUERY_PORT=%d: %s%s",
+                      config->query_address, config->query_port, strerror(errno),
+                      errno != EADDRINUSE ? ""
+                      : config->share_port
+                          ? " (by a program of another user, or one that does not share it)"
+                          : " (proxies share a port with PROXY_SHARE_PORT=true)");
     close(fd);
     return is_free;
 }

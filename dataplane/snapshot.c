@@ -32,10 +32,6 @@ static void describe_switch(struct dynbuf *out, const char *name, enum snapshot_
 
 void snapshot_describe(const struct snapshot *snapshot, struct dynbuf *out)
 {
-    static const char *const levels[] = {[LOG_LEVEL_DEBUG] = "DEBUG",
-                                         [LOG_LEVEL_INFO] = "INFO",
-                                         [LOG_LEVEL_WARN] = "WARN",
-                                         [LOG_LEVEL_ERROR] = "ERROR"};
     dynbuf_printf(out,
                   "revision=%llu forward_reads_to_target=%s forward_system_queries_to_target=%s "
                   "shadow_read_percent=%u canary_read_percent=%u write_to_origin=%s "
@@ -53,5 +49,5 @@ void snapshot_describe(const struct snapshot *snapshot, struct dynbuf *out)
     describe_switch(out, "replace_cql_functions", snapshot->replace_cql_functions);
     describe_switch(out, "stamp_timestamps", snapshot->stamp_timestamps);
     if (snapshot->has_log_level)
-        dynbuf_printf(out, " log_level=%s", levels[snapshot->log_level]);
+        dynbuf_printf(out, " log_level=%s", log_level_name(snapshot->log_level));
 }

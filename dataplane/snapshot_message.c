@@ -18,14 +18,6 @@ static enum snapshot_switch read_switch(const char *text)
     return SNAPSHOT_AS_CONFIGURED;
 }
 
-static const struct {
-    const char *word;
-    enum log_level level;
-} level_words[] = {{"ERROR", LOG_LEVEL_ERROR},
-                   {"WARN", LOG_LEVEL_WARN},
-                   {"INFO", LOG_LEVEL_INFO},
-                   {"DEBUG", LOG_LEVEL_DEBUG}};
-
 void snapshot_to_message(const struct snapshot *snapshot, struct ctl_snapshot *message)
 {
     *message = (struct ctl_snapshot){
@@ -45,9 +37,9 @@ void snapshot_to_message(const struct snapshot *snapshot, struct ctl_snapshot *m
              switch_words[snapshot->replace_cql_functions]);
     snprintf(message->stamp_timestamps, sizeof message->stamp_timestamps, "%s",
              switch_words[snapshot->stamp_timestamps]);
-    for (size_t i = 0; snapshot->has_log_level && i < ARRAY_COUNT(level_words); i++)
-        if (level_words[i].level == snapshot->log_level)
-            snprintf(message->log_level, sizeof message->log_level, "%s", level_words[i].word);
+    if (snapshot->has_log_level)
+        snprintf(message->log_level, sizeof message->log_level, "%s",
+                 log_level_name(snapshot->log_level));
 }
 
 void snapshot_from_message(const struct ctl_snapshot *message, struct snapshot *snapshot)
@@ -67,12 +59,7 @@ void snapshot_from_message(const struct ctl_snapshot *message, struct snapshot *
     };
     memcpy(snapshot->store_id, message->store_id, sizeof snapshot->store_id);
     memcpy(snapshot->digest, message->digest, sizeof snapshot->digest);
-    for (size_t i = 0; i < ARRAY_COUNT(level_words); i++) {
-        if (strcmp(level_words[i].word, message->log_level) == 0) {
-            snapshot->has_log_level = true;
-            snapshot->log_level = level_words[i].level;
-        }
-    }
+    snapshot->has_log_level = log_level_named(message->log_level, &snapshot->log_level);
 }
 
 const char *snapshot_refuse_message(const struct ctl_snapshot *message, const char **member,

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "common/log.h"
+
 static const struct {
     const char *word;
     const char *meaning;
@@ -73,7 +75,7 @@ static bool is_one_of(const char *text, const char *const *words, size_t count)
 bool ctl_snapshot_is_sound(const struct ctl_snapshot *snapshot, const char **member)
 {
     static const char *const switches[] = {"true", "false"};
-    static const char *const levels[] = {"ERROR", "WARN", "INFO", "DEBUG"};
+    enum log_level level;
     const struct {
         const char *name;
         bool is_sound;
@@ -87,7 +89,8 @@ bool ctl_snapshot_is_sound(const struct ctl_snapshot *snapshot, const char **mem
          is_one_of(snapshot->replace_cql_functions, switches, ARRAY_COUNT(switches))},
         {"stamp_timestamps",
          is_one_of(snapshot->stamp_timestamps, switches, ARRAY_COUNT(switches))},
-        {"log_level", is_one_of(snapshot->log_level, levels, ARRAY_COUNT(levels))},
+        {"log_level",
+         snapshot->log_level[0] == '\0' || log_level_named(snapshot->log_level, &level)},
     };
     for (size_t i = 0; i < ARRAY_COUNT(checks); i++) {
         if (!checks[i].is_sound) {

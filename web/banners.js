@@ -17,8 +17,11 @@ function banners() {
   if (!model.session) return lines;
   const list = [...model.dataplanes.values()];
   const away = list.filter((dataplane) => !dataplane.connected).map((dataplane) => dataplane.address);
-  const behind = list.filter((dataplane) => dataplane.connected && !dataplane.in_sync).map((dataplane) => dataplane.address);
+  const behind = list.filter((dataplane) => dataplane.connected && !dataplane.in_sync)
+    .map((dataplane) => `${dataplane.address} (${dataplane.state})`);
+  const silent = list.filter((dataplane) => dataplane.state === "silent" && dataplane.in_sync).map((dataplane) => dataplane.address);
   if (away.length > 0) lines.push(`Away: ${away.join(", ")}. A data plane that runs without the control plane goes on with its last revision.`);
+  if (silent.length > 0) lines.push(`Nothing is heard of: ${silent.join(", ")}. Stopped, or hanging?`);
   if (behind.length > 0) lines.push(`Not on the present revision: ${behind.join(", ")}.`);
   for (const name of ["origin_healthy", "target_healthy"]) {
     const gate = model.phase?.gates.find((entry) => entry.name === name);

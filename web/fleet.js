@@ -28,7 +28,8 @@ function row(dataplane) {
     make("td", {}, `${dataplane.applied_revision} `, badge(dataplane.in_sync ? "✓ in force" : "✗ differs", dataplane.in_sync ? "good" : "bad")),
     make("td", {}, lag(dataplane)),
     make("td", {}, dataplane.stats && dataplane.connected ? number(dataplane.stats.client_connections) : "–"),
-    make("td", {}, error ? `${error.reason}: ${error.detail} (${time(error.time_ms)})` : "none"),
+    make("td", {}, badge(dataplane.state, isWell && dataplane.state === "follows" ? "good" : "bad"), ` ${dataplane.detail}`,
+      error ? make("small", { class: "muted" }, ` since ${time(error.time_ms)}`) : ""),
     make("td", {}, !dataplane.connected && may("operator")
       ? make("button", { type: "button", class: "small",
         "aria-label": `Forget ${dataplane.address}`, onclick: () => forget(dataplane) }, "Forget") : ""));

@@ -118,12 +118,12 @@ static void print_dataplanes(const struct json_value *root)
         ctl_put_member(dataplane, "applied_revision", "?");
         printf("  %s  id ", in_sync ? "in sync" : "DIFFERS");
         ctl_put_member(dataplane, "id", "?");
+        printf("\n    ");
+        ctl_put_member(dataplane, "state", "?");
+        printf(": ");
+        ctl_put_member(dataplane, "detail", "");
         if (json_type(error) == JSON_OBJECT) {
-            printf("\n    last error: ");
-            ctl_put_member(error, "reason", "?");
-            printf(": ");
-            ctl_put_member(error, "detail", "");
-            printf(" (");
+            printf(" (since ");
             ctl_put_time(json_member(error, "time_ms"));
             putchar(')');
         }

@@ -114,6 +114,22 @@ def test_what_is_away_is_said_and_what_comes_back_too(place, browser):
     page.log_in(ADMIN_TOKEN)
 
 
+def test_a_data_plane_that_is_stopped_is_told_in_words(place, browser):
+    control, proxy = place
+    page = opened(browser, control)
+    page.wait("#dataplanes tr", r"follows revision \d+ is in force on all its workers")
+    proxy.pause()
+    try:
+        page.wait("#dataplanes tr", "silent nothing has been heard of it")
+        page.wait("#banners", "Nothing is heard of: ")
+        page.wait("#dataplanes tr", r"away not connected \(the data plane went silent\)")
+    finally:
+        proxy.resume()
+    page.wait("#dataplanes tr", "follows revision")
+    page.check_accessible()
+    page.check()
+
+
 def test_a_setting_is_reviewed_and_stored(lab, browser):
     control = lab.control().start()
     page = opened(browser, control)

@@ -1,10 +1,26 @@
 """The routing toggles, flipped while clients work: nothing fails, nobody reconnects, reads move at once."""
 
+import http.client
+import json
+import os
+import time
+
 import pytest
 
 from support.load import Load, reads_from, time_until_reads_move
-from support.programs import is_sanitized
+from support.programs import ADMIN, is_sanitized
 from support.waiting import wait_until
+
+
+@pytest.fixture
+def second(controlled, lab):
+    """Another proxy between the same clusters, connected to the same control plane."""
+    control, proxy, _ = controlled
+    state = lab.directory / "state2"
+    state.mkdir()
+    second = lab.proxy(proxy.origin, proxy.target, "second", CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state))
+    second.start().wait_metric("zdm_control_connected", 1)
+    return second
 
 
 def test_reads_move_within_100_ms(controlled):
@@ -33,26 +49,48 @@ def test_after_the_200_every_worker_has_switched(controlled):
         client.close()
 
 
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
 @pytest.mark.timeout(600)
-def test_a_thousand_toggles_under_load(controlled):
+def test_a_thousand_changes_under_load(controlled, second):
+    """Two data planes, both under load: no request fails, nobody reconnects, and a change is in force on both, on disk, soon after it
+    was asked for."""
     control, proxy, _ = controlled
     turns = 200 if is_sanitized() else 1000
     first = control.routing()["revision"]
-    with Load(proxy, "ks") as load:
-        wait_until(lambda: min(load.requests) > 0, "all clients work")
-        connections = proxy.metric("zdm_client_connections_total")
+    wait_until(lambda: sum(plane["in_sync"] for plane in control.dataplanes()) == 2, "two data planes follow")
+    took_ms = []
+    with Load(proxy, "ks", threads=2, pause_s=0.004) as one, Load(second, "ks", threads=2, pause_s=0.004) as other:
+        connections = [each.metric("zdm_client_connections_total") for each in (proxy, second)]
+        api = http.client.HTTPConnection(control.address, control.http_port, timeout=15)
         for turn in range(turns):
-            status, state = control.patch(
-                forward_reads_to_target=turn % 2 == 0, forward_system_queries_to_target=turn % 3 == 0
-            )
-            assert status == 200, f"turn {turn}: {state}"
-            assert not load.failures
-        assert proxy.metric("zdm_client_connections_total") == connections
-        assert proxy.metric("zdm_routing_revision") == control.routing()["revision"] >= first + turns // 2
-    load.check(at_least=100)
-    closed = {name: value for name, value in proxy.metrics().items() if "disconnections" in name and value}
-    assert set(closed) <= {'zdm_client_disconnections_total{reason="client_closed"}'}, closed
-    assert control.is_running() and proxy.is_running()
+            body = {"forward_reads_to_target": turn % 2 == 0, "forward_system_queries_to_target": turn % 3 == 0}
+            begin = time.monotonic()
+            api.request("PATCH", "/api/v1/routing", json.dumps(body), {"Content-Type": "application/json", **ADMIN})
+            answer = api.getresponse()
+            state = json.loads(answer.read())
+            took_ms.append(1000 * (time.monotonic() - begin))
+            assert answer.status == 200, f"turn {turn}: {state}"
+            assert not one.failures and not other.failures
+        api.close()
+        assert [each.metric("zdm_client_connections_total") for each in (proxy, second)] == connections
+        revision = control.routing()["revision"]
+        assert revision >= first + turns // 2
+        assert proxy.metric("zdm_routing_revision") == second.metric("zdm_routing_revision") == revision
+    one.check(at_least=100)
+    other.check(at_least=100)
+    for each in (proxy, second):
+        closed = {name for name, value in each.metrics().items() if "disconnections" in name and value}
+        assert closed <= {'zdm_client_disconnections_total{reason="client_closed"}'}, closed
+    assert control.is_running() and proxy.is_running() and second.is_running()
+    figures = {share: round(percentile(took_ms, share), 1) for share in (0.5, 0.99, 1.0)}
+    # The figure is that of a machine with a core to spare: where others work as well, it is theirs as much as ours.
+    is_busy = os.getloadavg()[0] > os.cpu_count() + 1
+    limit_ms = 1000 if is_sanitized() else 250 if is_busy else 50
+    print(f"{turns} changes, {one.total + other.total} requests; from the request to the last acknowledgement, ms: {figures}, limit {limit_ms}")
+    assert figures[0.99] < limit_ms, f"p99 of {figures} ms is not below {limit_ms} ms"
 
 
 def test_the_system_queries_toggle(controlled):
@@ -113,14 +151,8 @@ def test_a_stale_change_is_refused(controlled):
     assert control.call("PATCH", path, {"forward_reads_to_target": False}, {"If-Match": headers["ETag"]})[0] == 200
 
 
-def test_two_data_planes_switch_together(controlled, lab):
+def test_two_data_planes_switch_together(controlled, second):
     control, proxy, _ = controlled
-    state = lab.directory / "state2"
-    state.mkdir()
-    second = lab.proxy(
-        proxy.origin, proxy.target, "second", CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)
-    ).start()
-    second.wait_metric("zdm_control_connected", 1)
     with proxy.connect() as one, second.connect() as other:
         for to_target in (True, False):
             assert control.patch(forward_reads_to_target=to_target)[0] == 200

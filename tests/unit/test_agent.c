@@ -373,6 +373,29 @@ static void test_only_the_newest_waits(void **state)
     assert_int_equal(count(play, CTL_ACK), 2);
 }
 
+/* Overtaken by a newer one, a snapshot gets no answer; its adopt brings nothing back. */
+static void test_what_comes_late_is_ignored(void **state)
+{
+    struct play *play = *state;
+    connect_agent(play);
+    struct ctl_message old = snapshot_message("store-b", 1, 4, true);
+    old.snapshot.adopt = true;
+    push(play, "store-a", 9, 5, false);
+    assert_null(answer_to(play, 5));
+    send_message(play, &old);
+    push(play, "store-a", 9, 5, false); /* the same nonce again is answered again */
+    UNTIL(play, count(play, CTL_ACK) == 2);
+    assert_int_equal(play->applies, 1);
+    assert_int_equal(count(play, CTL_NACK), 0);
+    assert_string_equal(play->last_applied.store_id, "store-a");
+    link_free(play->link); /* on a new link nonces begin anew */
+    play->link = NULL;
+    UNTIL(play, count(play, CTL_HELLO) == 2);
+    send_message(play, &old);
+    assert_null(answer_to(play, 4));
+    assert_string_equal(play->last_applied.store_id, "store-b");
+}
+
 static void test_it_comes_back(void **state)
 {
     struct play *play = *state;
@@ -569,6 +592,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_not_announced_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_only_the_newest_waits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_comes_late_is_ignored, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_it_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_break_while_applying, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_garbage_from_the_control_plane, set_up, tear_down),

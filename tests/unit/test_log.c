@@ -170,6 +170,16 @@ static void level_names(void **state)
     assert_int_equal(level, LOG_LEVEL_ERROR);
     assert_true(log_level_parse("WARNING", &level));
     assert_int_equal(level, LOG_LEVEL_WARN);
+    for (level = LOG_LEVEL_DEBUG; level <= LOG_LEVEL_ERROR; level++) {
+        enum log_level read;
+        assert_true(log_level_parse(log_level_name(level), &read));
+        assert_int_equal(read, level);
+        assert_true(log_level_named(log_level_name(level), &read));
+        assert_int_equal(read, level);
+    }
+    assert_false(log_level_named("debug", &level));
+    assert_false(log_level_named("WARNING", &level));
+    assert_false(log_level_named("", &level));
     assert_false(log_level_parse("", &level));
     assert_false(log_level_parse("INFO ", &level));
     assert_false(log_level_parse("verbose", &level));
