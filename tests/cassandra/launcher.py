@@ -291,7 +291,9 @@ commit_failure_policy: stop
         self.process = None
 
     def pause(self):
+        """Returns once every thread has stopped: on a busy machine that is well after the signal was sent."""
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)

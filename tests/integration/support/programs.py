@@ -133,7 +133,9 @@ class Program:
         self.process.send_signal(number)
 
     def pause(self):
+        """Returns once every thread has stopped: on a busy machine that is well after the signal was sent."""
         self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self):
         self.signal(signal.SIGCONT)
