@@ -306,11 +306,51 @@ bool http_query_text(const struct http_request *request, const char *name, char 
     return true;
 }
 
-bool http_query_flag(const struct http_request *request, const char *name)
+bool http_query_bool(const struct http_request *request, const char *name, bool *value,
+                     struct http_response *response)
 {
-    size_t length;
-    const char *text = query_value(request, name, &length);
-    return text != NULL && length == 4 && strncmp(text, "true", 4) == 0;
+    char text[8], detail[80];
+    bool is_short = http_query_text(request, name, text, sizeof text);
+    *value = is_short && strcmp(text, "true") == 0;
+    if (*value || (is_short && strcmp(text, "false") == 0) ||
+        (is_short && text[0] == '\0' && query_value(request, name, &(size_t){0}) == NULL))
+        return true;
+    snprintf(detail, sizeof detail, "%s must be true or false", name);
+    http_problem(response, 400, detail, NULL);
+    return false;
+}
+
+/* Which of names the parameter at text is; NULL: none of them. */
+static const char *known_parameter(const char *text, const char *const *names)
+{
+    size_t length = strcspn(text, "=&");
+    for (; *names != NULL; names++)
+        if (strlen(*names) == length && strncmp(*names, text, length) == 0 && text[length] == '=')
+            return *names;
+    return NULL;
+}
+
+bool http_query_only(const struct http_request *request, const char *const *names,
+                     struct http_response *response)
+{
+    unsigned seen = 0;
+    for (const char *at = request->query; *at != '\0';) {
+        const char *name = known_parameter(at, names);
+        unsigned bit = 0;
+        for (size_t i = 0; name != NULL && names[i] != NULL; i++)
+            bit |= names[i] == name ? 1u << i : 0;
+        if (name == NULL || (seen & bit) != 0) {
+            http_problem(response, 400,
+                         name == NULL ? "the query has a parameter this path does not know"
+                                      : "the query has a parameter twice",
+                         NULL);
+            return false;
+        }
+        seen |= bit;
+        at += strcspn(at, "&");
+        at += *at == '&';
+    }
+    return true;
 }
 
 bool http_read_body(const struct http_request *request, struct dynbuf *body,
@@ -353,16 +393,21 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
     return true;
 }
 
-/* What civetweb lets through and a strict server must not: two lengths, or a length beside chunks
- * (request smuggling). */
+/* What civetweb lets through and a strict server must not: two lengths, a length beside chunks
+ * (request smuggling), or a length that is no number and would count as none. */
 static bool has_doubtful_length(const struct mg_request_info *info)
 {
     int lengths = 0, encodings = 0;
+    bool is_number = true;
     for (int i = 0; i < info->num_headers; i++) {
-        lengths += strcasecmp(info->http_headers[i].name, "Content-Length") == 0;
+        const char *value = info->http_headers[i].value;
+        if (strcasecmp(info->http_headers[i].name, "Content-Length") == 0) {
+            lengths++;
+            is_number = value[0] != '\0' && value[strspn(value, "0123456789")] == '\0';
+        }
         encodings += strcasecmp(info->http_headers[i].name, "Transfer-Encoding") == 0;
     }
-    return lengths + encodings > 1;
+    return lengths + encodings > 1 || !is_number;
 }
 
 /* Whether the path is this route's; *parameter: what stands for its {name}. */
@@ -517,7 +562,8 @@ static int on_request(struct mg_connection *connection)
                      "this port is the control plane's own; connect to CONTROL_HTTP_ADDRESS", NULL);
         response.close = true;
     } else if (has_doubtful_length(info)) {
-        http_problem(&response, 400, "the length of the body is said more than once", NULL);
+        http_problem(&response, 400,
+                     "the length of the body is said more than once, or is no number", NULL);
         response.close = true;
     } else {
         dispatch(&request, &caller, &response);

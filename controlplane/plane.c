@@ -19,6 +19,7 @@ struct plane {
     struct publisher *publisher; /* guarded by change_mutex: its thread may seed before
                                     publisher_new has returned */
     struct gate_limits limits;
+    atomic_uint long_waits;
     atomic_bool closing;
 };
 
@@ -221,7 +222,26 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
                   log_quote(quoted, sizeof quoted, result->error, strlen(result->error)));
     }
     if (result->verdict == PLANE_CHANGED || result->verdict == PLANE_UNCHANGED)
-        result->is_everywhere = fleet_wait(plane->fleet, result->nonce, PLANE_ACK_TIMEOUT_MS);
+        result->is_everywhere = plane_wait(plane, result->nonce, wish->wait_ms);
+}
+
+void plane_standing(struct plane *plane, struct routing_state *state, uint64_t *nonce)
+{
+    pthread_mutex_lock(&plane->change_mutex);
+    store_read(plane->store, state);
+    *nonce = publisher_nonce(plane->publisher);
+    pthread_mutex_unlock(&plane->change_mutex);
+}
+
+bool plane_wait(struct plane *plane, uint64_t nonce, unsigned timeout_ms)
+{
+    if (timeout_ms <= PLANE_ACK_TIMEOUT_MS)
+        return fleet_wait(plane->fleet, nonce, timeout_ms);
+    if (atomic_fetch_add(&plane->long_waits, 1) >= PLANE_LONG_WAITS_MAX)
+        timeout_ms = PLANE_ACK_TIMEOUT_MS;
+    bool is_everywhere = fleet_wait(plane->fleet, nonce, timeout_ms);
+    atomic_fetch_sub(&plane->long_waits, 1);
+    return is_everywhere;
 }
 
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,

@@ -13,7 +13,9 @@
 #include "controlplane/fleet.h"
 #include "controlplane/store.h"
 
-#define PLANE_ACK_TIMEOUT_MS 5000
+#define PLANE_ACK_TIMEOUT_MS 5000 /* unless somebody wants to wait longer, or not at all */
+#define PLANE_WAIT_MAX_S     80   /* less than the front grants an answer */
+#define PLANE_LONG_WAITS_MAX 8    /* each holds one of the web server's threads */
 
 struct plane;
 
@@ -24,6 +26,7 @@ struct plane_wish {
     bool adopt;           /* data planes are to obey even if they come from another store or are
                              ahead */
     bool is_dry_run;      /* say what would be, change nothing */
+    unsigned wait_ms;     /* for the data planes, at most */
     struct store_actor actor;
 };
 
@@ -53,8 +56,15 @@ void plane_close(struct plane *plane);
 void plane_free(struct plane *plane); /* NULL is allowed */
 
 /* The one way an operator changes the state: checks the wish against state and fleet, stores it,
- * pushes it, and waits for the data planes up to PLANE_ACK_TIMEOUT_MS. */
+ * pushes it, and waits for the data planes up to wait_ms. */
 void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result);
+
+/* The present state, and the nonce of the snapshot that carries it. */
+void plane_standing(struct plane *plane, struct routing_state *state, uint64_t *nonce);
+/* Waits until every connected data plane has answered that snapshot, at most timeout_ms; while
+ * PLANE_LONG_WAITS_MAX wait for longer than PLANE_ACK_TIMEOUT_MS, at most that. true: all of them
+ * have it in force. */
+bool plane_wait(struct plane *plane, uint64_t nonce, unsigned timeout_ms);
 
 /* Forgets a data plane that is gone for good, so that no gate waits for it. */
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,

@@ -47,9 +47,9 @@ def test_every_state_is_one_of_the_phases(control, dataplane):
         ({CANARY: 5}, "canary_read"),
         ({SHADOW: 0, CANARY: 0, READS: True}, "target_primary"),
         ({READS: False}, "dual_write"),
-        (PASSTHROUGH, "passthrough"),
+        (None, "passthrough"),
     ):
-        status, _, state = control.patch(change)
+        status, _, state = control.patch(change) if change else move(control, phase)
         assert (status, state["phase"]) == (200, phase)
         assert plane.applied["revision"] == state["revision"]
         entry = control.get("/api/v1/audit?limit=1")["entries"][0]
@@ -57,10 +57,21 @@ def test_every_state_is_one_of_the_phases(control, dataplane):
     assert plane.applied["skip_target"] is True and plane.applied["skip_origin"] is False
 
 
+@pytest.mark.parametrize("change, phase", [(PASSTHROUGH, "passthrough"), (TARGET_ONLY, "target_only")])
+def test_a_patch_does_not_enter_an_end(control, able, change, phase):
+    """Bug: PATCH /api/v1/routing went to passthrough and target_only without their gates."""
+    control.patch({READS: True})
+    for query in ("", "?dry_run=true"):
+        status, _, problem = call(control, "PATCH", "/api/v1/routing" + query, {READS: False, **change})
+        assert status == 409 and "PUT /api/v1/phase" in problem["detail"] and phase in problem["detail"]
+    assert control.routing() == routing_state(2, reads=True)
+    assert ctl(control, "routing", "set", *(f"{name}={str(value).lower()}" for name, value in {READS: False, **change}.items()))[0] == 1
+
+
 def test_a_patch_does_not_leave_an_end_without_confirmation(control, dataplane):
     plane = dataplane(features=ALL_FEATURES)
     wait_until(lambda: plane.snapshots, "it got a snapshot")
-    assert control.patch(PASSTHROUGH)[0] == 200
+    assert move(control, "passthrough")[0] == 200
     status, _, problem = control.patch({TO_TARGET: True})
     assert status == 409 and "/api/v1/phase" in problem["detail"]
     status, _, problem = control.patch({TO_TARGET: True, READS: True})
@@ -68,19 +79,19 @@ def test_a_patch_does_not_leave_an_end_without_confirmation(control, dataplane):
     assert control.routing()["phase"] == "passthrough"
 
 
-@pytest.mark.parametrize("change, feature", [
-    (PASSTHROUGH, "write_switches"), ({CANARY: 10}, "canary_reads"),
+@pytest.mark.parametrize("method, path, change, feature", [
+    ("PUT", "/api/v1/phase", {"phase": "passthrough"}, "write_switches"), ("PATCH", "/api/v1/routing", {CANARY: 10}, "canary_reads"),
 ])  # fmt: skip
-def test_what_a_data_plane_cannot_do_is_not_asked_of_it(control, dataplane, change, feature):
+def test_what_a_data_plane_cannot_do_is_not_asked_of_it(control, dataplane, method, path, change, feature):
     able = dataplane(address="able:1#0", features=ALL_FEATURES)
     unable = dataplane(address="unable:1#1")
     wait_until(lambda: able.snapshots and unable.snapshots, "both got a snapshot")
-    status, _, problem = control.patch(change)
+    status, _, problem = call(control, method, path, change)
     assert status == 409 and "unable:1#1" in problem["detail"] and feature in problem["detail"]
     assert control.routing()["revision"] == 1 and len(able.snapshots) == 1
     unable.close()
     wait_until(lambda: not all(entry["connected"] for entry in control.dataplanes()), "it is gone")
-    assert control.patch(change)[0] == 200
+    assert call(control, method, path, change)[0] == 200
 
 
 # --- moves ----------------------------------------------------------------------------------------------------------------
