@@ -122,6 +122,25 @@ static void answer(const struct http_request *request, const struct plane_change
     http_add_header(response, "ETag", etag);
 }
 
+/* A phase sets every member of the state: who asks for one has seen the state, or says that it does
+ * not matter. A patch touches nothing but what it names. false: response holds the problem. */
+static bool has_seen_state(const struct http_request *request, const struct plane_wish *wish,
+                           struct http_response *response)
+{
+    struct routing_state state;
+    char etag[ROUTING_ETAG_SIZE];
+    if (!wish->change.is_phase || wish->if_match != NULL || wish->is_dry_run)
+        return true;
+    store_read(plane_store(request->plane), &state);
+    routing_etag(&state, etag);
+    http_problem(response, 428,
+                 "a phase sets the whole state: send If-Match with the ETag of the state you have "
+                 "seen (GET /api/v1/phase), or * to change it whatever it is",
+                 NULL);
+    http_add_header(response, "ETag", etag);
+    return false;
+}
+
 void api_change(const struct http_request *request, struct plane_wish *wish,
                 const char *const *parameters, api_state_writer write_state,
                 struct http_response *response)
@@ -135,6 +154,8 @@ void api_change(const struct http_request *request, struct plane_wish *wish,
         !api_query_wait(request, PLANE_ACK_TIMEOUT_MS, &wish->wait_ms, response))
         return;
     wish->if_match = http_header(request, "If-Match");
+    if (!has_seen_state(request, wish, response))
+        return;
     wish->actor = http_actor(request, agent);
     wish->actor.reason = reason;
     plane_change(request->plane, wish, &change);

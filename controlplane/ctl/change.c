@@ -106,11 +106,12 @@ enum exit_code ctl_change(const struct options *options, const char *method, con
              options->is_dry_run ? "?dry_run=true" : "");
     if (options->if_match != NULL)
         code = resolve_if_match(options, etag);
+    else
+        snprintf(etag, sizeof etag, "*"); /* what the state is does not matter */
     if (code != EXIT_GOOD)
         return code;
     ctl_answer_init(&answer);
-    code = ctl_ask(options, method, whole_path, body, options->if_match == NULL ? NULL : etag,
-                   &answer);
+    code = ctl_ask(options, method, whole_path, body, etag, &answer);
     if (code == EXIT_GOOD) {
         if (options->json)
             ctl_put_json(&answer);

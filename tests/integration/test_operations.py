@@ -83,7 +83,9 @@ def test_a_wait_ends_with_the_control_plane(control, mute):
 
 def test_more_long_waits_than_allowed_leave_the_api_free(control, mute):
     results = []
-    waiters = [threading.Thread(target=lambda n=n: results.append(patch(control, {SHADOW: n}, "?wait=30")[0])) for n in range(1, 21)]
+    waiters = [
+        threading.Thread(target=lambda share=share: results.append(patch(control, {SHADOW: share}, "?wait=30")[0])) for share in range(1, 21)
+    ]
     [waiter.start() for waiter in waiters]
     wait_until(lambda: control.routing()["revision"] == 21, "all changes are stored")
     begin = time.monotonic()
@@ -118,8 +120,10 @@ def test_operations_that_are_none(control, name):
     assert status == 404 and json.loads(body)["detail"]
 
 
-@pytest.mark.parametrize("query", ["wait=81", "wait=-1", "wait=", "wait=x", "wait=5s", "wait=1&wait=2", "dry_run=1", "dry_run=yes", "dry_run=",
-                                   "dry_run=True", "dryrun=true", "dry_run", "dry_run=false&dry_run=true", "adopt=maybe", "x=1", "wait =1"])  # fmt: skip
+@pytest.mark.parametrize("query", [
+    "wait=81", "wait=-1", "wait=", "wait=x", "wait=5s", "wait=1&wait=2", "wait =1", "dry_run=1", "dry_run=yes", "dry_run=", "dry_run=True", "dry_run",
+    "dry_run=false&dry_run=true", "dryrun=true", "adopt=maybe", "x=1",
+])  # fmt: skip
 def test_a_query_that_is_not_understood_changes_nothing(control, query):
     """Bug: ?dry_run=1 and ?dryrun=true were passed over, and the change was made."""
     for path, change in (("/api/v1/routing", {READS: True}), ("/api/v1/settings", {"max_clients": 5})):

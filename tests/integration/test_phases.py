@@ -98,7 +98,9 @@ def test_what_a_data_plane_cannot_do_is_not_asked_of_it(control, dataplane, meth
 
 
 def call(control, method, path, body, **headers):
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {"If-Match": "*"} if method == "PUT" else {}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {name: value for name, value in named.items() if value is not None}
     status, headers, answer = control.call(method, path, body if isinstance(body, (bytes, str)) else json.dumps(body), {**JSON, **named})
     assert status < 300 or headers["Content-Type"] == "application/problem+json"
     return status, headers, json.loads(answer)
@@ -274,6 +276,19 @@ def test_a_stale_move_changes_nothing(control, able):
     status, headers, _ = move(control, "passthrough", headers={"If_Match": etag})
     assert status == 412 and headers["ETag"].endswith('.2"') and control.routing()["phase"] == "shadow_read"
     assert move(control, "passthrough", headers={"If_Match": headers["ETag"]})[0] == 200
+
+
+def test_a_phase_wants_to_know_which_state_was_seen(control, able):
+    """A phase sets every member: without If-Match it would undo what the caller has not seen."""
+    status, headers, problem = move(control, "shadow_read", headers={"If_Match": None})
+    assert status == 428 and "If-Match" in problem["detail"]
+    assert headers["ETag"] == control.call("GET", PHASE)[1]["ETag"] and control.routing()["revision"] == 1
+    assert move(control, "shadow_read", query="?dry_run=true", headers={"If_Match": None})[0] == 200
+    assert move(control, "passthrough", headers={"If_Match": headers["ETag"]})[0] == 200
+    assert move(control, "dual_write", headers={"If_Match": headers["ETag"]}, confirm="dual_write")[0] == 412
+    # A patch names what it changes and touches nothing else.
+    assert call(control, "PATCH", SETTINGS, {"max_clients": 5})[0] == 200
+    assert ctl(control, "phase", "set", "passthrough")[0] == 0
 
 
 def test_dry_runs_tell_the_exact_change_and_make_none(control, able):
