@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "controlplane/idempotency.h"
+
 void api_add_etag(const struct http_request *request, const struct routing_state *state,
                   struct http_response *response)
 {
@@ -122,6 +124,16 @@ static void answer(const struct http_request *request, const struct plane_change
     http_add_header(response, "ETag", etag);
 }
 
+/* The change was made, but its answer is lost: how the state stands now, as to a patch that changes
+ * nothing. */
+static void tell_present(const struct http_request *request, const struct plane_wish *wish,
+                         struct plane_change *change)
+{
+    *change = (struct plane_change){.verdict = PLANE_UNCHANGED};
+    plane_standing(request->plane, &change->state, &change->nonce);
+    change->is_everywhere = plane_wait(request->plane, change->nonce, wish->wait_ms);
+}
+
 /* A phase sets every member of the state: who asks for one has seen the state, or says that it does
  * not matter. A patch touches nothing but what it names. false: response holds the problem. */
 static bool has_seen_state(const struct http_request *request, const struct plane_wish *wish,
@@ -158,6 +170,9 @@ void api_change(const struct http_request *request, struct plane_wish *wish,
         return;
     wish->actor = http_actor(request, agent);
     wish->actor.reason = reason;
-    plane_change(request->plane, wish, &change);
+    if (request->turn->is_made)
+        tell_present(request, wish, &change);
+    else
+        plane_change(request->plane, wish, &change);
     answer(request, &change, write_state, response);
 }

@@ -17,6 +17,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "controlplane/idempotency.h"
 #include "controlplane/metrics.h"
 
 #define STOP_WAIT_S  3
@@ -40,6 +41,7 @@ struct http {
     struct plane *plane;
     struct access *access;
     struct peer_table *peers;
+    struct idempotency *idempotency;
     atomic_uint streams;
     atomic_uint downloads;
     uint16_t port;
@@ -191,7 +193,12 @@ struct store_actor http_actor(const struct http_request *request, char agent[HTT
 {
     const char *text = http_header(request, "User-Agent");
     snprintf(agent, HTTP_AGENT_SIZE, "%s", text == NULL ? "" : text);
-    return (struct store_actor){.name = request->caller->audit_name, .user_agent = agent};
+    const struct http_turn *turn = request->turn;
+    bool has_key = turn != NULL && turn->text[0] != '\0';
+    return (struct store_actor){.name = request->caller->audit_name,
+                                .user_agent = agent,
+                                .request_id = has_key ? turn->text : NULL,
+                                .key = has_key ? &turn->key : NULL};
 }
 
 void http_add_header(struct http_response *response, const char *name, const char *value)
@@ -307,14 +314,21 @@ bool http_query_text(const struct http_request *request, const char *name, char 
     return true;
 }
 
+bool http_query_is(const struct http_request *request, const char *name, const char *value)
+{
+    size_t length;
+    const char *text = query_value(request, name, &length);
+    return text != NULL && length == strlen(value) && strncmp(text, value, length) == 0;
+}
+
 bool http_query_bool(const struct http_request *request, const char *name, bool *value,
                      struct http_response *response)
 {
-    char text[8], detail[80];
-    bool is_short = http_query_text(request, name, text, sizeof text);
-    *value = is_short && strcmp(text, "true") == 0;
-    if (*value || (is_short && strcmp(text, "false") == 0) ||
-        (is_short && text[0] == '\0' && query_value(request, name, &(size_t){0}) == NULL))
+    char detail[80];
+    size_t length;
+    *value = http_query_is(request, name, "true");
+    if (*value || query_value(request, name, &length) == NULL ||
+        http_query_is(request, name, "false"))
         return true;
     snprintf(detail, sizeof detail, "%s must be true or false", name);
     http_problem(response, 400, detail, NULL);
@@ -362,6 +376,8 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
     const char *expect = http_header(request, "Expect");
     char chunk[4096];
     int got;
+    if (request->turn != NULL && request->turn->text[0] != '\0')
+        return dynbuf_append(body, request->turn->body.data, request->turn->body.length);
     if (request->caller->role == ROLE_NONE && (announced < 0 || expect != NULL)) {
         http_problem(response, 411,
                      "who has not logged in must send a body at once and with its Content-Length",
@@ -445,6 +461,19 @@ static const struct route *find_route(struct http_request *request, char *allow,
     return NULL;
 }
 
+static void run(const struct route *route, struct http_request *request,
+                struct http_response *response)
+{
+    struct idempotency *idempotency = request->exchange->http->idempotency;
+    struct http_turn turn;
+    if (!idempotency_begin(idempotency, request, &turn, response))
+        return;
+    request->turn = &turn;
+    route->handler(request, response);
+    idempotency_end(idempotency, request, &turn, response);
+    request->turn = NULL;
+}
+
 /* Paths nobody answers are refused like all others: who may not ask does not learn what is there.
  */
 static void dispatch(struct http_request *request, struct access_caller *caller,
@@ -459,7 +488,7 @@ static void dispatch(struct http_request *request, struct access_caller *caller,
     request->caller = caller;
     if (may && route != NULL) {
         response->close = caller->role == ROLE_NONE; /* a thread is kept for those we know */
-        route->handler(request, response);
+        run(route, request, response);
         response->close |= caller->role == ROLE_NONE;
         return;
     }
@@ -761,6 +790,7 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
     http->plane = plane;
     http->access = access;
     http->peers = peers;
+    http->idempotency = idempotency_new();
     pthread_mutex_init(&http->mutex, NULL);
     pthread_cond_init(&http->idle, NULL);
     start_message[0] = '\0';
@@ -770,6 +800,7 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
         snprintf(error, error_size, "the web server cannot listen on 127.0.0.1: %s",
                  start_message[0] == '\0' ? "the HTTP server did not start" : start_message);
         mg_exit_library();
+        idempotency_free(http->idempotency);
         pthread_cond_destroy(&http->idle);
         pthread_mutex_destroy(&http->mutex);
         free(http);
@@ -796,6 +827,7 @@ void http_free(struct http *http)
     wait_for_handlers(http);
     stop_server(http);
     mg_exit_library();
+    idempotency_free(http->idempotency);
     pthread_cond_destroy(&http->idle);
     pthread_mutex_destroy(&http->mutex);
     free(http);
