@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.control_plane import JSON, READS, SHADOW, ROOT
+from support.control_plane import JSON, READS, ROOT, SHADOW, ctl
 from support.waiting import wait_until
 
 OPERATIONS = "/api/v1/operations"
@@ -138,3 +138,22 @@ def test_the_description_is_served(control):
     assert status == 200 and headers["Content-Type"] == "application/json"
     assert body == (ROOT / "docs/openapi.json").read_bytes()
     assert control.call("GET", "/api/v1/openapi.json", headers={"If-None-Match": headers["ETag"]})[0] == 304
+
+
+def test_operations_by_cloudgatectl(control, mute):
+    begin = time.monotonic()
+    code, out, err = ctl(control, "routing", "set", f"{SHADOW}=7", "--wait", "0")
+    assert code == 3 and "mute:1#0" in out and "not every data plane" in err and time.monotonic() - begin < 4
+    code, out, _ = ctl(control, "operations", "2")
+    assert code == 3 and out.startswith("2 pending ") and "token:admin@127.0.0.1 change shadow_read" in out and "mute:1#0" in out
+    agree(mute)
+    code, out, _ = ctl(control, "operations", "2", "--wait=20")
+    assert code == 0 and out.startswith("2 in_force ")
+    code, out, _ = ctl(control, "operations", "--limit", "1")
+    assert code == 0 and len(out.splitlines()) == 1 and json.loads(ctl(control, "operations", "2", "--json")[1])["id"] == 2
+    assert ctl(control, "routing", "adopt", "--wait", "5")[0] == 0
+    assert ctl(control, "operations", "99")[0] == 1
+    for words in (["--wait", "5", "status"], ["operations", "x"], ["operations", "1", "2"], ["operations", "--wait", "1"],
+                  ["--wait=81", "operations", "1"]):  # fmt: skip
+        code, out, err = ctl(control, *words)
+        assert code == 2 and err.startswith("cloudgatectl: ") and out == "", words
