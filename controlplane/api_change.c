@@ -1,9 +1,11 @@
 /* Changes of the routing state over REST. On civetweb's threads; may wait for the data planes, up
- * to PLANE_ACK_TIMEOUT_MS. */
+ * to PLANE_WAIT_MAX_S. */
 #include "controlplane/api_change.h"
 
+#include <stdio.h>
 #include <string.h>
-#include <strings.h>
+
+#include "controlplane/idempotency.h"
 
 void api_add_etag(const struct http_request *request, const struct routing_state *state,
                   struct http_response *response)
@@ -16,34 +18,16 @@ void api_add_etag(const struct http_request *request, const struct routing_state
         response->status = 304;
 }
 
-static bool has_json_type(const struct http_request *request)
+bool api_query_wait(const struct http_request *request, unsigned fallback_ms, unsigned *wait_ms,
+                    struct http_response *response)
 {
-    static const char *const types[] = {"application/json", "application/merge-patch+json"};
-    const char *type = http_header(request, "Content-Type");
-    for (size_t i = 0; type != NULL && i < ARRAY_COUNT(types); i++) {
-        size_t length = strlen(types[i]);
-        if (strncasecmp(type, types[i], length) == 0 && strchr("; \t", type[length]) != NULL)
-            return true; /* strchr also finds the end of the text */
-    }
-    return false;
-}
-
-bool api_read_json(const struct http_request *request, struct dynbuf *body,
-                   struct http_response *response)
-{
-    dynbuf_init(body, HTTP_BODY_MAX);
-    response->close = true; /* until the body is read */
-    if (!has_json_type(request)) {
-        http_problem(response, 415,
-                     "Content-Type must be application/json or application/merge-patch+json", NULL);
-        if (strcmp(request->method, "PATCH") == 0)
-            http_add_header(response, "Accept-Patch",
-                            "application/merge-patch+json, application/json");
+    unsigned long long seconds = 0;
+    *wait_ms = fallback_ms;
+    if (!http_query_number(request, "wait", 0, PLANE_WAIT_MAX_S, fallback_ms / 1000, &seconds)) {
+        http_problem(response, 400, "wait must be a number of seconds from 0 to 80", NULL);
         return false;
     }
-    if (!http_read_body(request, body, response))
-        return false;
-    response->close = false;
+    *wait_ms = (unsigned)seconds * 1000;
     return true;
 }
 
@@ -96,14 +80,18 @@ static void answer_plan(const struct plane_change *change, struct http_response 
 static void answer_state(const struct http_request *request, const struct plane_change *change,
                          api_state_writer write_state, struct http_response *response)
 {
+    char location[64];
     struct json_writer writer;
     json_writer_init(&writer, &response->body);
     json_begin_object(&writer);
     write_state(&change->state, &writer);
     if (!change->is_everywhere) {
+        snprintf(location, sizeof location, "/api/v1/operations/%llu",
+                 (unsigned long long)change->state.revision);
+        http_add_header(response, "Location", location);
         response->status = 202;
         json_write_name(&writer, "pending");
-        fleet_write_pending(plane_fleet(request->plane), change->nonce, change->since_ns, &writer);
+        fleet_write_pending(plane_fleet(request->plane), &change->published, &writer);
     }
     json_end_object(&writer);
 }
@@ -136,16 +124,55 @@ static void answer(const struct http_request *request, const struct plane_change
     http_add_header(response, "ETag", etag);
 }
 
+/* The change was made, but its answer is lost: how the state stands now, as to a patch that changes
+ * nothing. */
+static void tell_present(const struct http_request *request, const struct plane_wish *wish,
+                         struct plane_change *change)
+{
+    *change = (struct plane_change){.verdict = PLANE_UNCHANGED};
+    plane_standing(request->plane, &change->state, &change->published);
+    change->is_everywhere = plane_wait(request->plane, &change->published, wish->wait_ms);
+}
+
+/* A phase sets every member of the state: who asks for one has seen the state, or says that it does
+ * not matter. A patch touches nothing but what it names. false: response holds the problem. */
+static bool has_seen_state(const struct http_request *request, const struct plane_wish *wish,
+                           struct http_response *response)
+{
+    struct routing_state state;
+    char etag[ROUTING_ETAG_SIZE];
+    if (!wish->change.is_phase || wish->if_match != NULL || wish->is_dry_run)
+        return true;
+    store_read(plane_store(request->plane), &state);
+    routing_etag(&state, etag);
+    http_problem(response, 428,
+                 "a phase sets the whole state: send If-Match with the ETag of the state you have "
+                 "seen (GET /api/v1/phase), or * to change it whatever it is",
+                 NULL);
+    http_add_header(response, "ETag", etag);
+    return false;
+}
+
 void api_change(const struct http_request *request, struct plane_wish *wish,
-                api_state_writer write_state, struct http_response *response)
+                const char *const *parameters, api_state_writer write_state,
+                struct http_response *response)
 {
     struct plane_change change;
     char agent[HTTP_AGENT_SIZE];
     const char *reason = wish->actor.reason;
+    if (!http_query_only(request, parameters, response) ||
+        !http_query_bool(request, "adopt", &wish->adopt, response) ||
+        !http_query_bool(request, "dry_run", &wish->is_dry_run, response) ||
+        !api_query_wait(request, PLANE_ACK_TIMEOUT_MS, &wish->wait_ms, response))
+        return;
     wish->if_match = http_header(request, "If-Match");
-    wish->is_dry_run = http_query_flag(request, "dry_run");
+    if (!has_seen_state(request, wish, response))
+        return;
     wish->actor = http_actor(request, agent);
     wish->actor.reason = reason;
-    plane_change(request->plane, wish, &change);
+    if (request->turn->is_made)
+        tell_present(request, wish, &change);
+    else
+        plane_change(request->plane, wish, &change);
     answer(request, &change, write_state, response);
 }

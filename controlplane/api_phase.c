@@ -1,6 +1,7 @@
 /* GET and PUT /api/v1/phase. On civetweb's threads; a PUT may wait for the data planes, up to
- * PLANE_ACK_TIMEOUT_MS. */
+ * PLANE_WAIT_MAX_S. */
 #include "controlplane/api_change.h"
+#include "controlplane/json_body.h"
 #include "controlplane/phase_request.h"
 
 static void write_gate_names(uint32_t gates, struct json_writer *writer)
@@ -88,11 +89,12 @@ void api_get_phase(const struct http_request *request, struct http_response *res
 
 void api_put_phase(const struct http_request *request, struct http_response *response)
 {
+    static const char *const parameters[] = {"dry_run", "wait", NULL};
     struct phase_request wanted;
     struct routing_problem problem;
     struct plane_wish wish = {0};
     struct dynbuf body;
-    bool good = api_read_json(request, &body, response);
+    bool good = json_body_text(request, json_body_plain, &body, response);
     if (good) {
         good = phase_request_parse(dynbuf_text(&body), body.length, &wanted, &problem);
         if (!good)
@@ -103,5 +105,5 @@ void api_put_phase(const struct http_request *request, struct http_response *res
         return;
     phase_request_wish(&wanted, &wish.change);
     wish.actor.reason = wish.change.has_reason ? wanted.reason : NULL;
-    api_change(request, &wish, routing_write, response);
+    api_change(request, &wish, parameters, routing_write, response);
 }

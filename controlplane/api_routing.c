@@ -1,6 +1,7 @@
 /* GET and PATCH of /api/v1/routing and /api/v1/settings: two views of one state. On civetweb's
- * threads; a PATCH may wait for the data planes, up to PLANE_ACK_TIMEOUT_MS. */
+ * threads; a PATCH may wait for the data planes, up to PLANE_WAIT_MAX_S. */
 #include "controlplane/api_change.h"
+#include "controlplane/json_body.h"
 
 static void get_state(const struct http_request *request, api_state_writer write_state,
                       struct http_response *response)
@@ -16,12 +17,13 @@ static void get_state(const struct http_request *request, api_state_writer write
 }
 
 static void patch_state(const struct http_request *request, enum routing_group group,
-                        api_state_writer write_state, struct http_response *response)
+                        const char *const *parameters, api_state_writer write_state,
+                        struct http_response *response)
 {
     struct plane_wish wish = {0};
     struct routing_problem problem;
     struct dynbuf body;
-    bool good = api_read_json(request, &body, response);
+    bool good = json_body_text(request, json_body_merge_patch, &body, response);
     if (good) {
         good = routing_parse_patch(dynbuf_text(&body), body.length, group, &wish.change.patch,
                                    &problem);
@@ -31,8 +33,7 @@ static void patch_state(const struct http_request *request, enum routing_group g
     dynbuf_fini(&body);
     if (!good)
         return;
-    wish.adopt = group == ROUTING_GROUP_ROUTING && http_query_flag(request, "adopt");
-    api_change(request, &wish, write_state, response);
+    api_change(request, &wish, parameters, write_state, response);
 }
 
 void api_get_routing(const struct http_request *request, struct http_response *response)
@@ -42,7 +43,8 @@ void api_get_routing(const struct http_request *request, struct http_response *r
 
 void api_patch_routing(const struct http_request *request, struct http_response *response)
 {
-    patch_state(request, ROUTING_GROUP_ROUTING, routing_write, response);
+    static const char *const parameters[] = {"adopt", "dry_run", "wait", NULL};
+    patch_state(request, ROUTING_GROUP_ROUTING, parameters, routing_write, response);
 }
 
 void api_get_settings(const struct http_request *request, struct http_response *response)
@@ -52,5 +54,6 @@ void api_get_settings(const struct http_request *request, struct http_response *
 
 void api_patch_settings(const struct http_request *request, struct http_response *response)
 {
-    patch_state(request, ROUTING_GROUP_SETTINGS, routing_write_settings, response);
+    static const char *const parameters[] = {"dry_run", "wait", NULL};
+    patch_state(request, ROUTING_GROUP_SETTINGS, parameters, routing_write_settings, response);
 }

@@ -15,19 +15,26 @@ static bool fail_text(struct routing_problem *problem, int status, const char *p
     return false;
 }
 
-/* A patch of members may move within the middle phases, and into the ends. What wants to be
- * confirmed, or is no step at all, is for PUT /api/v1/phase to do or refuse. */
+/* A patch of members may move within the middle phases. Where a cluster ceases to get writes, or
+ * has missed them, gates and confirmation must not be walked around: that is for PUT /api/v1/phase.
+ */
 static bool check_patch_move(const struct change_plan *plan, const struct phase_move *move,
                              struct routing_problem *problem)
 {
     struct dynbuf detail;
-    if (!move->needs_confirmation)
+    bool is_end = !plan->next.write_to_origin || !plan->next.write_to_target;
+    if (plan->from == plan->to || (!is_end && !move->needs_confirmation))
         return true;
     dynbuf_init(&detail, TEXT_MAX);
-    dynbuf_printf(&detail,
-                  "this leaves the phase %s for %s, which wants confirmation: use PUT "
-                  "/api/v1/phase (cloudgatectl phase set)",
-                  phase_name(plan->from), phase_name(plan->to));
+    if (move->needs_confirmation)
+        dynbuf_printf(&detail, "this leaves the phase %s for %s, which wants confirmation",
+                      phase_name(plan->from), phase_name(plan->to));
+    else
+        dynbuf_printf(&detail,
+                      "this goes from %s to %s, where only one cluster gets the writes: such a "
+                      "move is checked first",
+                      phase_name(plan->from), phase_name(plan->to));
+    dynbuf_append_text(&detail, "; use PUT /api/v1/phase (cloudgatectl phase set)");
     return fail_text(problem, 409, "", &detail);
 }
 

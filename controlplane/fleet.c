@@ -357,16 +357,11 @@ void fleet_recall(struct fleet *fleet)
     unlock(fleet);
 }
 
-static bool is_lost(const struct dataplane *dataplane, uint64_t since_ns)
+static bool is_pending(const struct dataplane *dataplane, const struct publication *published)
 {
-    return dataplane->connection == 0 && dataplane->disconnected_ns >= since_ns;
-}
-
-static bool is_pending(const struct dataplane *dataplane, uint64_t nonce, uint64_t since_ns)
-{
-    if (dataplane->connection == 0)
-        return is_lost(dataplane, since_ns);
-    return dataplane->answered_nonce < nonce || dataplane->is_refusing;
+    if (dataplane->answered_nonce >= published->nonce && !dataplane->is_refusing)
+        return false;
+    return dataplane->connection != 0 || dataplane->disconnected_ns >= published->since_ns;
 }
 
 /* The very state, not one that goes by its number. */
@@ -382,7 +377,7 @@ static bool is_in_sync(const struct dataplane *dataplane, const struct wanted *w
     return has_state(dataplane, wanted) && !dataplane->is_refusing;
 }
 
-bool fleet_wait(struct fleet *fleet, uint64_t nonce, uint64_t since_ns, unsigned timeout_ms)
+bool fleet_wait(struct fleet *fleet, const struct publication *published, unsigned timeout_ms)
 {
     uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
     struct timespec end = {.tv_sec = (time_t)(end_ns / NS_PER_S),
@@ -394,10 +389,11 @@ bool fleet_wait(struct fleet *fleet, uint64_t nonce, uint64_t since_ns, unsigned
         all = true;
         FOR_EACH(fleet, dataplane)
         {
-            if (!is_pending(dataplane, nonce, since_ns))
+            if (!is_pending(dataplane, published))
                 continue;
             all = false;
-            waiting = waiting || dataplane->connection == 0 || dataplane->answered_nonce < nonce;
+            waiting = waiting || dataplane->connection == 0 ||
+                      dataplane->answered_nonce < published->nonce;
         }
         if (!waiting || fleet->closed)
             break;
@@ -611,16 +607,16 @@ void fleet_write(struct fleet *fleet, const struct routing_state *state, struct 
     unlock(fleet);
 }
 
-void fleet_write_pending(struct fleet *fleet, uint64_t nonce, uint64_t since_ns,
+void fleet_write_pending(struct fleet *fleet, const struct publication *published,
                          struct json_writer *writer)
 {
     lock(fleet);
     json_begin_array(writer);
     FOR_EACH(fleet, dataplane)
     {
-        if (!is_pending(dataplane, nonce, since_ns))
+        if (!is_pending(dataplane, published))
             continue;
-        bool says_why = dataplane->connection == 0 || dataplane->answered_nonce >= nonce;
+        bool says_why = dataplane->connection == 0 || dataplane->answered_nonce >= published->nonce;
         json_begin_object(writer);
         json_put_string(writer, "id", dataplane->hello.instance);
         json_put_string(writer, "address", dataplane->hello.address);

@@ -65,11 +65,15 @@ void fleet_recall(struct fleet *fleet);
  * none. */
 bool fleet_write_stats(struct fleet *fleet, uint64_t connection, struct json_writer *writer);
 
-/* Waits until every connected data plane has answered the snapshot with this nonce or a later one,
- * at most timeout_ms. true: all of them acknowledged. One whose link broke after since_ns
- * (clock_now_ns) may run on with the old state: it is waited for, and counts as not having
- * acknowledged until it is back and has. */
-bool fleet_wait(struct fleet *fleet, uint64_t nonce, uint64_t since_ns, unsigned timeout_ms);
+/* A snapshot on its way to the data planes. */
+struct publication {
+    uint64_t nonce;
+    uint64_t since_ns; /* when it was published: clock_now_ns */
+};
+/* Waits until every connected data plane has answered this snapshot or a later one, at most
+ * timeout_ms. true: all of them acknowledged. One whose link broke after the publication, before it
+ * acknowledged, may run on with the old state: it is waited for until it is back and has. */
+bool fleet_wait(struct fleet *fleet, const struct publication *published, unsigned timeout_ms);
 
 /* The first connected data plane that did not announce all of features. true: address (a label for
  * people) and *missing are set. */
@@ -87,7 +91,7 @@ void fleet_write(struct fleet *fleet, const struct routing_state *state,
                  struct json_writer *writer);
 /* Those that fleet_wait waits for, as an array of {id, address, applied_revision, reason, detail}.
  */
-void fleet_write_pending(struct fleet *fleet, uint64_t nonce, uint64_t since_ns,
+void fleet_write_pending(struct fleet *fleet, const struct publication *published,
                          struct json_writer *writer);
 /* One data plane as an object (as in fleet_write). false: unknown. */
 bool fleet_write_one(struct fleet *fleet, uint64_t connection, const struct routing_state *state,

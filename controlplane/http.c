@@ -17,6 +17,7 @@
 
 #include "common/json.h"
 #include "common/log.h"
+#include "controlplane/idempotency.h"
 #include "controlplane/metrics.h"
 
 #define STOP_WAIT_S  3
@@ -40,6 +41,7 @@ struct http {
     struct plane *plane;
     struct access *access;
     struct peer_table *peers;
+    struct idempotency *idempotency;
     atomic_uint streams;
     atomic_uint downloads;
     uint16_t port;
@@ -101,6 +103,7 @@ static const char *reason_phrase(int status)
         {415, "Unsupported Media Type"},
         {421, "Misdirected Request"},
         {422, "Unprocessable Content"},
+        {428, "Precondition Required"},
         {429, "Too Many Requests"},
         {500, "Internal Server Error"},
         {501, "Not Implemented"},
@@ -191,7 +194,12 @@ struct store_actor http_actor(const struct http_request *request, char agent[HTT
 {
     const char *text = http_header(request, "User-Agent");
     snprintf(agent, HTTP_AGENT_SIZE, "%s", text == NULL ? "" : text);
-    return (struct store_actor){.name = request->caller->audit_name, .user_agent = agent};
+    const struct http_turn *turn = request->turn;
+    bool has_key = turn != NULL && turn->text[0] != '\0';
+    return (struct store_actor){.name = request->caller->audit_name,
+                                .user_agent = agent,
+                                .request_id = has_key ? turn->text : NULL,
+                                .key = has_key ? &turn->key : NULL};
 }
 
 void http_add_header(struct http_response *response, const char *name, const char *value)
@@ -295,11 +303,58 @@ bool http_query_text(const struct http_request *request, const char *name, char 
     return true;
 }
 
-bool http_query_flag(const struct http_request *request, const char *name)
+bool http_query_is(const struct http_request *request, const char *name, const char *value)
 {
     size_t length;
     const char *text = query_value(request, name, &length);
-    return text != NULL && length == 4 && strncmp(text, "true", 4) == 0;
+    return text != NULL && length == strlen(value) && strncmp(text, value, length) == 0;
+}
+
+bool http_query_bool(const struct http_request *request, const char *name, bool *value,
+                     struct http_response *response)
+{
+    char detail[80];
+    size_t length;
+    *value = http_query_is(request, name, "true");
+    if (*value || query_value(request, name, &length) == NULL ||
+        http_query_is(request, name, "false"))
+        return true;
+    snprintf(detail, sizeof detail, "%s must be true or false", name);
+    http_problem(response, 400, detail, NULL);
+    return false;
+}
+
+/* Which of names the parameter at text is; NULL: none of them. */
+static const char *known_parameter(const char *text, const char *const *names)
+{
+    size_t length = strcspn(text, "=&");
+    for (; *names != NULL; names++)
+        if (strlen(*names) == length && strncmp(*names, text, length) == 0 && text[length] == '=')
+            return *names;
+    return NULL;
+}
+
+bool http_query_only(const struct http_request *request, const char *const *names,
+                     struct http_response *response)
+{
+    unsigned seen = 0;
+    for (const char *at = request->query; *at != '\0';) {
+        const char *name = known_parameter(at, names);
+        unsigned bit = 0;
+        for (size_t i = 0; name != NULL && names[i] != NULL; i++)
+            bit |= names[i] == name ? 1u << i : 0;
+        if (name == NULL || (seen & bit) != 0) {
+            http_problem(response, 400,
+                         name == NULL ? "the query has a parameter this path does not know"
+                                      : "the query has a parameter twice",
+                         NULL);
+            return false;
+        }
+        seen |= bit;
+        at += strcspn(at, "&");
+        at += *at == '&';
+    }
+    return true;
 }
 
 bool http_read_body(const struct http_request *request, struct dynbuf *body,
@@ -310,6 +365,8 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
     const char *expect = http_header(request, "Expect");
     char chunk[4096];
     int got;
+    if (request->turn != NULL && request->turn->text[0] != '\0')
+        return dynbuf_append(body, request->turn->body.data, request->turn->body.length);
     if (request->caller->role == ROLE_NONE && (announced < 0 || expect != NULL)) {
         http_problem(response, 411,
                      "who has not logged in must send a body at once and with its Content-Length",
@@ -342,16 +399,21 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
     return true;
 }
 
-/* What civetweb lets through and a strict server must not: two lengths, or a length beside chunks
- * (request smuggling). */
+/* What civetweb lets through and a strict server must not: two lengths, a length beside chunks
+ * (request smuggling), or a length that is no number and would count as none. */
 static bool has_doubtful_length(const struct mg_request_info *info)
 {
     int lengths = 0, encodings = 0;
+    bool is_number = true;
     for (int i = 0; i < info->num_headers; i++) {
-        lengths += strcasecmp(info->http_headers[i].name, "Content-Length") == 0;
+        const char *value = info->http_headers[i].value;
+        if (strcasecmp(info->http_headers[i].name, "Content-Length") == 0) {
+            lengths++;
+            is_number = value[0] != '\0' && value[strspn(value, "0123456789")] == '\0';
+        }
         encodings += strcasecmp(info->http_headers[i].name, "Transfer-Encoding") == 0;
     }
-    return lengths + encodings > 1;
+    return lengths + encodings > 1 || !is_number;
 }
 
 /* Whether the path is this route's; *parameter: what stands for its {name}. */
@@ -388,6 +450,19 @@ static const struct route *find_route(struct http_request *request, char *allow,
     return NULL;
 }
 
+static void run(const struct route *route, struct http_request *request,
+                struct http_response *response)
+{
+    struct idempotency *idempotency = request->exchange->http->idempotency;
+    struct http_turn turn;
+    if (!idempotency_begin(idempotency, request, &turn, response))
+        return;
+    request->turn = &turn;
+    route->handler(request, response);
+    idempotency_end(idempotency, request, &turn, response);
+    request->turn = NULL;
+}
+
 /* Paths nobody answers are refused like all others: who may not ask does not learn what is there.
  */
 static void dispatch(struct http_request *request, struct access_caller *caller,
@@ -404,7 +479,7 @@ static void dispatch(struct http_request *request, struct access_caller *caller,
     request->caller = caller;
     if (may && route != NULL) {
         response->close = caller->role == ROLE_NONE; /* a thread is kept for those we know */
-        route->handler(request, response);
+        run(route, request, response);
         response->close |= caller->role == ROLE_NONE;
         return;
     }
@@ -509,7 +584,8 @@ static int on_request(struct mg_connection *connection)
                      "this port is the control plane's own; connect to CONTROL_HTTP_ADDRESS", NULL);
         response.close = true;
     } else if (has_doubtful_length(info)) {
-        http_problem(&response, 400, "the length of the body is said more than once", NULL);
+        http_problem(&response, 400,
+                     "the length of the body is said more than once, or is no number", NULL);
         response.close = true;
     } else {
         dispatch(&request, &caller, &response);
@@ -707,6 +783,7 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
     http->plane = plane;
     http->access = access;
     http->peers = peers;
+    http->idempotency = idempotency_new();
     pthread_mutex_init(&http->mutex, NULL);
     pthread_cond_init(&http->idle, NULL);
     start_message[0] = '\0';
@@ -716,6 +793,7 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
         snprintf(error, error_size, "the web server cannot listen on 127.0.0.1: %s",
                  start_message[0] == '\0' ? "the HTTP server did not start" : start_message);
         mg_exit_library();
+        idempotency_free(http->idempotency);
         pthread_cond_destroy(&http->idle);
         pthread_mutex_destroy(&http->mutex);
         free(http);
@@ -742,6 +820,7 @@ void http_free(struct http *http)
     wait_for_handlers(http);
     stop_server(http);
     mg_exit_library();
+    idempotency_free(http->idempotency);
     pthread_cond_destroy(&http->idle);
     pthread_mutex_destroy(&http->mutex);
     free(http);

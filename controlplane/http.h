@@ -20,6 +20,7 @@
 
 struct http;
 struct http_exchange; /* civetweb's side of one request */
+struct http_turn;     /* its Idempotency-Key (idempotency.h) */
 
 struct http_request {
     struct plane *plane;
@@ -33,6 +34,7 @@ struct http_request {
     struct access *access;
     const struct access_request *access_request;
     const struct access_caller *caller; /* who asks, let in for this route */
+    const struct http_turn *turn;
 };
 
 struct http_response {
@@ -65,8 +67,16 @@ MUST_CHECK bool http_query_number(const struct http_request *request, const char
 /* Value of name in the query as it stands there; "" when absent. false: longer than size - 1. */
 MUST_CHECK bool http_query_text(const struct http_request *request, const char *name, char *value,
                                 size_t size);
-/* true when name=true is in the query. */
-bool http_query_flag(const struct http_request *request, const char *name);
+/* Value of name in the query as true or false; false when absent. false: it is something else,
+ * response holds the problem. */
+MUST_CHECK bool http_query_bool(const struct http_request *request, const char *name, bool *value,
+                                struct http_response *response);
+/* Whether name=value is in the query. */
+bool http_query_is(const struct http_request *request, const char *name, const char *value);
+/* true when the query has no other parameters than names (NULL at the end), each once: a misspelt
+ * one must not be passed over where something is changed. false: response holds the problem. */
+MUST_CHECK bool http_query_only(const struct http_request *request, const char *const *names,
+                                struct http_response *response);
 
 /* Reads the whole body. false: the problem is already in response. */
 MUST_CHECK bool http_read_body(const struct http_request *request, struct dynbuf *body,

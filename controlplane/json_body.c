@@ -8,12 +8,52 @@
 
 #define VALUES_MAX 64
 
-static bool has_json_type(const struct http_request *request)
+const char *const json_body_plain[] = {"application/json", NULL};
+const char *const json_body_merge_patch[] = {"application/json", "application/merge-patch+json",
+                                             NULL};
+
+static bool has_type(const struct http_request *request, const char *const *types)
 {
-    static const char json[] = "application/json";
     const char *type = http_header(request, "Content-Type");
-    return type != NULL && strncasecmp(type, json, sizeof json - 1) == 0 &&
-           strchr("; \t", type[sizeof json - 1]) != NULL; /* strchr also finds the end */
+    for (; type != NULL && *types != NULL; types++) {
+        size_t length = strlen(*types);
+        if (strncasecmp(type, *types, length) == 0 && strchr("; \t", type[length]) != NULL)
+            return true; /* strchr also finds the end of the text */
+    }
+    return false;
+}
+
+static void refuse_type(const struct http_request *request, const char *const *types,
+                        struct http_response *response)
+{
+    struct dynbuf detail, list;
+    dynbuf_init(&detail, 256);
+    dynbuf_init(&list, 256);
+    dynbuf_append_text(&detail, "Content-Type must be ");
+    for (size_t i = 0; types[i] != NULL; i++) {
+        dynbuf_printf(&detail, "%s%s", i == 0 ? "" : " or ", types[i]);
+        dynbuf_printf(&list, "%s%s", i == 0 ? "" : ", ", types[i]);
+    }
+    http_problem(response, 415, dynbuf_text(&detail), NULL);
+    if (strcmp(request->method, "PATCH") == 0)
+        http_add_header(response, "Accept-Patch", dynbuf_text(&list));
+    dynbuf_fini(&detail);
+    dynbuf_fini(&list);
+}
+
+bool json_body_text(const struct http_request *request, const char *const *types,
+                    struct dynbuf *body, struct http_response *response)
+{
+    dynbuf_init(body, HTTP_BODY_MAX);
+    response->close = true; /* until the body is read */
+    if (!has_type(request, types)) {
+        refuse_type(request, types, response);
+        return false;
+    }
+    if (!http_read_body(request, body, response))
+        return false;
+    response->close = false;
+    return true;
 }
 
 struct json_document *json_body_read(const struct http_request *request,
@@ -22,14 +62,7 @@ struct json_document *json_body_read(const struct http_request *request,
     struct json_document *document = NULL;
     struct json_error error;
     struct dynbuf body;
-    response->close = true; /* until the body is read */
-    if (!has_json_type(request)) {
-        http_problem(response, 415, "Content-Type must be application/json", NULL);
-        return NULL;
-    }
-    dynbuf_init(&body, HTTP_BODY_MAX);
-    if (http_read_body(request, &body, response)) {
-        response->close = false;
+    if (json_body_text(request, json_body_plain, &body, response)) {
         document = json_parse(dynbuf_text(&body), body.length, VALUES_MAX, &error);
         if (document == NULL) {
             http_problem(response, 400, error.text, NULL);

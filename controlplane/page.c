@@ -1,5 +1,6 @@
-/* The dashboard's files, inside the program: nothing is read from disk at run time. On civetweb's
- * threads; constant. Must never answer a path that is not in the table made by the build. */
+/* The dashboard's files and the API's description, inside the program: nothing is read from disk at
+ * run time. On civetweb's threads; constant. Must never answer a path that is not in the table made
+ * by the build. */
 #include <string.h>
 
 #include "common/check.h"
@@ -94,6 +95,11 @@ static void serve_named(const char *name, const struct http_request *request,
 void page_index(const struct http_request *request, struct http_response *response)
 {
     serve_named("index.html", request, response);
+}
+
+void api_get_openapi(const struct http_request *request, struct http_response *response)
+{
+    serve_named("openapi.json", request, response);
 }
 
 void page_asset(const struct http_request *request, struct http_response *response)

@@ -23,13 +23,15 @@ struct plane {
     struct publisher *publisher; /* guarded by change_mutex: its thread may seed before
                                     publisher_new has returned */
     struct gate_limits limits;
+    struct publication published; /* the newest; guarded by change_mutex */
+    atomic_uint long_waits;
     atomic_bool closing;
 };
 
 /* change_mutex is held. The event goes first, so that no stream hears of an ACK before the change.
  */
-static uint64_t publish(struct plane *plane, const struct routing_state *before,
-                        const struct routing_state *state, bool adopt)
+static void publish(struct plane *plane, const struct routing_state *before,
+                    const struct routing_state *state, bool adopt)
 {
     struct dynbuf text;
     struct json_writer writer;
@@ -46,7 +48,8 @@ static uint64_t publish(struct plane *plane, const struct routing_state *before,
             events_publish(plane->events, "settings", dynbuf_text(&text));
     }
     dynbuf_fini(&text);
-    return publisher_publish(plane->publisher, state, adopt);
+    plane->published.since_ns = clock_now_ns();
+    plane->published.nonce = publisher_publish(plane->publisher, state, adopt);
 }
 
 /* The publisher's hook: the first data plane's start values seed a store nobody has touched. */
@@ -72,7 +75,7 @@ static void on_unseeded(void *context, const struct ctl_hello *hello)
     enum store_verdict verdict =
         store_seed(plane->store, &values, actor, &seeded, &state, error, sizeof error);
     if (verdict == STORE_CHANGED)
-        (void)publish(plane, &state, &state, false); /* a seed brings no settings */
+        publish(plane, &state, &state, false); /* a seed brings no settings */
     pthread_mutex_unlock(&plane->change_mutex);
     if (verdict == STORE_FAILED)
         LOG_ERROR("store_seed_failed", "reason=%s",
@@ -119,6 +122,9 @@ struct plane *plane_new(const struct control_config *config, char *error, size_t
         pthread_mutex_lock(&plane->change_mutex);
         plane->publisher = publisher_new(config->socket, &state, plane->fleet, plane->events,
                                          &hooks, error, error_size);
+        if (plane->publisher != NULL)
+            plane->published = (struct publication){.nonce = publisher_nonce(plane->publisher),
+                                                    .since_ns = clock_now_ns()};
         pthread_mutex_unlock(&plane->change_mutex);
     }
     if (plane->publisher == NULL) {
@@ -204,14 +210,14 @@ static enum plane_verdict change_now(struct plane *plane, const struct plane_wis
     if (wish->is_dry_run)
         return PLANE_PLANNED;
     actor.forced = change.force && !result->plan.gates_hold;
-    result->since_ns = clock_now_ns();
     switch (store_change(plane->store, &result->plan.patch, NULL, wish->adopt, &actor,
                          &result->state, result->error, sizeof result->error)) {
     case STORE_CHANGED:
-        result->nonce = publish(plane, &result->before, &result->state, wish->adopt);
+        publish(plane, &result->before, &result->state, wish->adopt);
+        result->published = plane->published;
         return PLANE_CHANGED;
     case STORE_UNCHANGED:
-        result->nonce = publisher_nonce(plane->publisher);
+        result->published = plane->published;
         return PLANE_UNCHANGED;
     case STORE_STALE:
     case STORE_FAILED:
@@ -223,6 +229,7 @@ static enum plane_verdict change_now(struct plane *plane, const struct plane_wis
 void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result)
 {
     char name[256], quoted[700];
+    uint64_t begun_ns = clock_now_ns();
     *result = (struct plane_change){0};
     pthread_mutex_lock(&plane->change_mutex);
     result->verdict = change_now(plane, wish, result);
@@ -243,10 +250,28 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
                   log_quote(quoted, sizeof quoted, result->error, strlen(result->error)));
     }
     if (result->verdict == PLANE_CHANGED || result->verdict == PLANE_UNCHANGED)
-        result->is_everywhere =
-            fleet_wait(plane->fleet, result->nonce, result->since_ns, PLANE_ACK_TIMEOUT_MS);
+        result->is_everywhere = plane_wait(plane, &result->published, wish->wait_ms);
     if (result->verdict == PLANE_CHANGED && result->is_everywhere)
-        control_metrics_observe(CONTROL_HISTOGRAM_CHANGE, clock_now_ns() - result->since_ns);
+        control_metrics_observe(CONTROL_HISTOGRAM_CHANGE, clock_now_ns() - begun_ns);
+}
+
+void plane_standing(struct plane *plane, struct routing_state *state, struct publication *published)
+{
+    pthread_mutex_lock(&plane->change_mutex);
+    store_read(plane->store, state);
+    *published = plane->published;
+    pthread_mutex_unlock(&plane->change_mutex);
+}
+
+bool plane_wait(struct plane *plane, const struct publication *published, unsigned timeout_ms)
+{
+    if (timeout_ms <= PLANE_ACK_TIMEOUT_MS)
+        return fleet_wait(plane->fleet, published, timeout_ms);
+    if (atomic_fetch_add(&plane->long_waits, 1) >= PLANE_LONG_WAITS_MAX)
+        timeout_ms = PLANE_ACK_TIMEOUT_MS;
+    bool is_everywhere = fleet_wait(plane->fleet, published, timeout_ms);
+    atomic_fetch_sub(&plane->long_waits, 1);
+    return is_everywhere;
 }
 
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,

@@ -14,7 +14,9 @@
 #include "controlplane/history.h"
 #include "controlplane/store.h"
 
-#define PLANE_ACK_TIMEOUT_MS 5000
+#define PLANE_ACK_TIMEOUT_MS 5000 /* unless somebody wants to wait longer, or not at all */
+#define PLANE_WAIT_MAX_S     80   /* less than the front grants an answer */
+#define PLANE_LONG_WAITS_MAX 8    /* each holds one of the web server's threads */
 
 struct plane;
 
@@ -25,6 +27,7 @@ struct plane_wish {
     bool adopt;           /* data planes are to obey even if they come from another store or are
                              ahead */
     bool is_dry_run;      /* say what would be, change nothing */
+    unsigned wait_ms;     /* for the data planes, at most */
     struct store_actor actor;
 };
 
@@ -40,12 +43,11 @@ enum plane_verdict {
 struct plane_change {
     enum plane_verdict verdict;
     struct routing_state before;
-    struct routing_state state; /* after the change (or as it is, when there was none) */
-    struct change_plan plan;    /* not when PLANE_STALE */
-    uint64_t nonce;             /* of the snapshot that carries it */
-    uint64_t since_ns;          /* when it was published, or found to be so: clock_now_ns */
-    bool is_everywhere;         /* every connected data plane has it in force */
-    char error[512];            /* PLANE_FAILED only */
+    struct routing_state state;   /* after the change (or as it is, when there was none) */
+    struct change_plan plan;      /* not when PLANE_STALE */
+    struct publication published; /* the snapshot that carries it */
+    bool is_everywhere;           /* every connected data plane has it in force */
+    char error[512];              /* PLANE_FAILED only */
 };
 
 /* Opens the store and starts the publisher. NULL: error holds one line. */
@@ -55,8 +57,16 @@ void plane_close(struct plane *plane);
 void plane_free(struct plane *plane); /* NULL is allowed */
 
 /* The one way an operator changes the state: checks the wish against state and fleet, stores it,
- * pushes it, and waits for the data planes up to PLANE_ACK_TIMEOUT_MS. */
+ * pushes it, and waits for the data planes up to wait_ms. */
 void plane_change(struct plane *plane, const struct plane_wish *wish, struct plane_change *result);
+
+/* The present state, and the snapshot that carries it. */
+void plane_standing(struct plane *plane, struct routing_state *state,
+                    struct publication *published);
+/* Waits until every connected data plane has answered that snapshot, at most timeout_ms; while
+ * PLANE_LONG_WAITS_MAX wait for longer than PLANE_ACK_TIMEOUT_MS, at most that. true: all of them
+ * have it in force. */
+bool plane_wait(struct plane *plane, const struct publication *published, unsigned timeout_ms);
 
 /* Forgets a data plane that is gone for good, so that no gate waits for it. */
 enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,

@@ -13,6 +13,7 @@
 #include "controlplane/routing.h"
 
 struct store;
+struct store_key;
 
 enum store_verdict {
     STORE_CHANGED,   /* committed; the state is the new one */
@@ -23,11 +24,12 @@ enum store_verdict {
 
 /* Who wants a change, and what of it the audit row is to tell. */
 struct store_actor {
-    const char *name;       /* token:NAME@ADDRESS, uid:N, or who else */
-    const char *user_agent; /* "" when unknown */
-    const char *request_id; /* NULL: none */
-    const char *reason;     /* in the operator's words; NULL: none given */
-    bool forced;            /* past checks that did not hold */
+    const char *name;            /* token:NAME@ADDRESS, uid:N, or who else */
+    const char *user_agent;      /* "" when unknown */
+    const char *request_id;      /* NULL: none */
+    const char *reason;          /* in the operator's words; NULL: none given */
+    bool forced;                 /* past checks that did not hold */
+    const struct store_key *key; /* noted with the change (store_keys.h); NULL: none */
 };
 
 /* Opens or creates the file and brings its schema up to date, after a copy of the old one. NULL:

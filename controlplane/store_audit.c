@@ -192,7 +192,8 @@ bool store_audit_add_at(struct store *store, const struct store_audit_row *row, 
     bool good = !content.failed;
     if (good) {
         audit_chain_hash(dynbuf_text(&content), content.length, next.hash);
-        good = insert_row(store->db, &fields) && move_head(store->db, &next);
+        good = insert_row(store->db, &fields) && move_head(store->db, &next) &&
+               (row->actor->key == NULL || store_key_note(store, row->actor->key, time_ms));
     }
     dynbuf_fini(&content);
     if (good)

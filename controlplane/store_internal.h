@@ -84,6 +84,11 @@ void store_audit_check(sqlite3 *db, pthread_mutex_t *mutex, const char *expect,
 /* Notes, within the open transaction, which members of the state row changes. */
 MUST_CHECK bool store_since_note(sqlite3 *db, const struct store_audit_row *row, int64_t time_ms);
 
+/* --- store_keys.c --- */
+
+/* Notes, within the open transaction, that the key's request is being done. */
+MUST_CHECK bool store_key_note(struct store *store, const struct store_key *key, int64_t time_ms);
+
 /* --- store_schema.c --- */
 
 /* Settings of a connection that is the only one of its file. */

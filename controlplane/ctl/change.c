@@ -48,7 +48,7 @@ static enum exit_code resolve_if_match(const struct options *options, char etag[
     return code;
 }
 
-static void print_pending(const struct json_value *root)
+void ctl_put_pending(const struct json_value *root)
 {
     for (const struct json_value *pending = json_first(json_member(root, "pending"));
          pending != NULL; pending = json_next(pending)) {
@@ -100,17 +100,23 @@ enum exit_code ctl_change(const struct options *options, const char *method, con
 {
     struct answer answer;
     char etag[CTL_ETAG_SIZE];
-    char whole_path[128];
+    char whole_path[128], wait[32] = "";
+    const char *glue = strchr(path, '?') == NULL ? "?" : "&";
     enum exit_code code = EXIT_GOOD;
-    snprintf(whole_path, sizeof whole_path, "%s%s", path,
-             options->is_dry_run ? "?dry_run=true" : "");
+    if (options->wait >= 0)
+        snprintf(wait, sizeof wait, "wait=%ld", options->wait);
+    if (options->is_dry_run)
+        snprintf(whole_path, sizeof whole_path, "%s%sdry_run=true", path, glue);
+    else
+        snprintf(whole_path, sizeof whole_path, "%s%s%s", path, wait[0] == '\0' ? "" : glue, wait);
     if (options->if_match != NULL)
         code = resolve_if_match(options, etag);
+    else
+        snprintf(etag, sizeof etag, "*"); /* what the state is does not matter */
     if (code != EXIT_GOOD)
         return code;
     ctl_answer_init(&answer);
-    code = ctl_ask(options, method, whole_path, body, options->if_match == NULL ? NULL : etag,
-                   &answer);
+    code = ctl_ask(options, method, whole_path, body, etag, &answer);
     if (code == EXIT_GOOD) {
         if (options->json)
             ctl_put_json(&answer);
@@ -119,7 +125,7 @@ enum exit_code ctl_change(const struct options *options, const char *method, con
         if (answer.status == 202) {
             fprintf(stderr, "cloudgatectl: stored, but not every data plane has acknowledged\n");
             if (!options->json)
-                print_pending(answer.root);
+                ctl_put_pending(answer.root);
             code = EXIT_PENDING;
         }
     }

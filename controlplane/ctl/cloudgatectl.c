@@ -12,6 +12,7 @@
 #include "controlplane/ctl/backup.h"
 #include "controlplane/ctl/change.h"
 #include "controlplane/ctl/ctl.h"
+#include "controlplane/ctl/operations.h"
 #include "controlplane/ctl/phase.h"
 #include "controlplane/ctl/tokens.h"
 
@@ -38,6 +39,7 @@ static const char help_text[] =
     "  settings set NAME=VALUE ... change them; VALUE may be null, as each is configured\n"
     "  routing adopt               make data planes obey that come from another store or a newer "
     "revision\n"
+    "  operations [ID]             what became of the changes; ID is the revision one made\n"
     "  dataplanes                  every data plane and what it has applied\n"
     "  dataplanes forget ID        forget one that is gone for good\n"
     "  audit                       who changed what and when, newest first\n"
@@ -59,6 +61,8 @@ static const char help_text[] =
     "  --ca FILE        PEM authorities to trust with https, in place of the system's\n"
     "  --days N         with tokens create: it expires after N days; 0: never (default 90)\n"
     "  --if-match REV   with routing, settings or phase set: only if still at revision REV\n"
+    "  --wait SECONDS   with those, and operations ID: how long to wait for the data planes (0 to "
+    "80)\n"
     "  --dry-run        with those: say what would change, change nothing\n"
     "  --percent N      with phase set: the share of shadow or canary reads\n"
     "  --confirm NAME   with phase set: the phase's name again, to leave passthrough or\n"
@@ -68,7 +72,7 @@ static const char help_text[] =
     "  --since FROM     with audit export: rows after this id, or from this time on\n"
     "                   (2026-01-31, 2026-01-31T12:00:00Z)\n"
     "  --expect ID:HASH with audit verify and audit export: a head you noted, which must be there\n"
-    "  --limit N        with audit: at most N entries (1 to 1000, default 20)\n"
+    "  --limit N        with audit and operations: at most N entries (1 to 1000, default 20)\n"
     "  --json           print the API's answer as it is\n"
     "  --help, --version\n"
     "\n"
@@ -378,8 +382,16 @@ static enum exit_code run(const struct options *options)
          options->percent != NULL) &&
         !is_phase_set)
         return ctl_usage("--confirm, --reason, --force and --percent go with phase set", "");
+    bool is_operation = strcmp(command, "operations") == 0;
+    if (options->wait >= 0 && !is_set && !is_adopt && !is_phase_set && !is_settings_set &&
+        !is_operation)
+        return ctl_usage("--wait goes with routing set, routing adopt, settings set, phase set or "
+                         "operations ID",
+                         "");
     if (is_set)
         return set_routing(options);
+    if (is_operation)
+        return ctl_operations(options);
     if (strcmp(command, "dataplanes") == 0 && strcmp(second, "forget") == 0)
         return ctl_forget_dataplane(options);
     if (strcmp(command, "phase") == 0)
@@ -493,6 +505,12 @@ static enum exit_code parse_and_run(int argc, char **argv, struct options *optio
             options->if_match = option_value("--if-match", argc, argv, &i);
             if (options->if_match == NULL)
                 return ctl_usage("--if-match needs a value", "");
+        } else if (is_option(word, "--wait")) {
+            const char *text = option_value("--wait", argc, argv, &i);
+            unsigned long seconds;
+            if (text == NULL || !ctl_read_number(text, 0, 80, &seconds))
+                return ctl_usage("--wait needs a number from 0 to 80", text == NULL ? "" : text);
+            options->wait = (long)seconds;
         } else if (strcmp(word, "--dry-run") == 0) {
             options->is_dry_run = true;
         } else if (strcmp(word, "--force") == 0) {
@@ -538,7 +556,7 @@ static enum exit_code parse_and_run(int argc, char **argv, struct options *optio
 int main(int argc, char **argv)
 {
     const char *token = getenv("CLOUDGATE_TOKEN");
-    struct options options = {.limit = 20, .days = 90};
+    struct options options = {.limit = 20, .days = 90, .wait = -1};
     if (token != NULL)
         snprintf(options.token, sizeof options.token, "%s", token);
     options.words = calloc((size_t)argc + 1, sizeof *options.words);

@@ -30,6 +30,7 @@ struct options {
     const char *confirm, *reason, *percent; /* with phase set; NULL: not said */
     bool force, is_dry_run;
     long limit;
+    long wait; /* seconds; -1: as the control plane does */
     long days; /* of a new token; 0: it never expires */
     bool json;
     char **words; /* what is neither an option nor an option's value */

@@ -170,7 +170,8 @@ enum exit_code ctl_ask(const struct options *options, const char *method, const 
     struct json_error problem;
     struct curl_slist *headers = NULL;
     CURL *curl = ctl_request_new(options, path, error);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 15000L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
+                     15000L + (options->wait > 0 ? options->wait * 1000 : 0));
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);

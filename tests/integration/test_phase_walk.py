@@ -33,7 +33,7 @@ def fleet(lab, named_pair):
 
 def by_rest(control, phase):
     body = {"phase": phase, "confirm": phase, "force": True, "reason": REASON, **SHARES.get(phase, {})}
-    status, _, answer = control.call("PUT", "/api/v1/phase", body)
+    status, _, answer = control.call("PUT", "/api/v1/phase", body, {"If-Match": "*"})
     return status == 200, json.loads(answer)["detail"] if status != 200 else ""
 
 

@@ -47,9 +47,9 @@ def test_every_state_is_one_of_the_phases(control, dataplane):
         ({CANARY: 5}, "canary_read"),
         ({SHADOW: 0, CANARY: 0, READS: True}, "target_primary"),
         ({READS: False}, "dual_write"),
-        (PASSTHROUGH, "passthrough"),
+        (None, "passthrough"),
     ):
-        status, _, state = control.patch(change)
+        status, _, state = control.patch(change) if change else move(control, phase)
         assert (status, state["phase"]) == (200, phase)
         assert plane.applied["revision"] == state["revision"]
         entry = control.get("/api/v1/audit?limit=1")["entries"][0]
@@ -57,10 +57,21 @@ def test_every_state_is_one_of_the_phases(control, dataplane):
     assert plane.applied["skip_target"] is True and plane.applied["skip_origin"] is False
 
 
+@pytest.mark.parametrize("change, phase", [(PASSTHROUGH, "passthrough"), (TARGET_ONLY, "target_only")])
+def test_a_patch_does_not_enter_an_end(control, able, change, phase):
+    """Bug: PATCH /api/v1/routing went to passthrough and target_only without their gates."""
+    control.patch({READS: True})
+    for query in ("", "?dry_run=true"):
+        status, _, problem = call(control, "PATCH", "/api/v1/routing" + query, {READS: False, **change})
+        assert status == 409 and "PUT /api/v1/phase" in problem["detail"] and phase in problem["detail"]
+    assert control.routing() == routing_state(2, reads=True)
+    assert ctl(control, "routing", "set", *(f"{name}={str(value).lower()}" for name, value in {READS: False, **change}.items()))[0] == 1
+
+
 def test_a_patch_does_not_leave_an_end_without_confirmation(control, dataplane):
     plane = dataplane(features=ALL_FEATURES)
     wait_until(lambda: plane.snapshots, "it got a snapshot")
-    assert control.patch(PASSTHROUGH)[0] == 200
+    assert move(control, "passthrough")[0] == 200
     status, _, problem = control.patch({TO_TARGET: True})
     assert status == 409 and "/api/v1/phase" in problem["detail"]
     status, _, problem = control.patch({TO_TARGET: True, READS: True})
@@ -68,26 +79,28 @@ def test_a_patch_does_not_leave_an_end_without_confirmation(control, dataplane):
     assert control.routing()["phase"] == "passthrough"
 
 
-@pytest.mark.parametrize("change, feature", [
-    (PASSTHROUGH, "write_switches"), ({CANARY: 10}, "canary_reads"),
+@pytest.mark.parametrize("method, path, change, feature", [
+    ("PUT", "/api/v1/phase", {"phase": "passthrough"}, "write_switches"), ("PATCH", "/api/v1/routing", {CANARY: 10}, "canary_reads"),
 ])  # fmt: skip
-def test_what_a_data_plane_cannot_do_is_not_asked_of_it(control, dataplane, change, feature):
+def test_what_a_data_plane_cannot_do_is_not_asked_of_it(control, dataplane, method, path, change, feature):
     able = dataplane(address="able:1#0", features=ALL_FEATURES)
     unable = dataplane(address="unable:1#1")
     wait_until(lambda: able.snapshots and unable.snapshots, "both got a snapshot")
-    status, _, problem = control.patch(change)
+    status, _, problem = call(control, method, path, change)
     assert status == 409 and "unable:1#1" in problem["detail"] and feature in problem["detail"]
     assert control.routing()["revision"] == 1 and len(able.snapshots) == 1
     unable.close()
     wait_until(lambda: not all(entry["connected"] for entry in control.dataplanes()), "it is gone")
-    assert control.patch(change)[0] == 200
+    assert call(control, method, path, change)[0] == 200
 
 
 # --- moves ----------------------------------------------------------------------------------------------------------------
 
 
 def call(control, method, path, body, **headers):
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {"If-Match": "*"} if method == "PUT" else {}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    named = {name: value for name, value in named.items() if value is not None}
     status, headers, answer = control.call(method, path, body if isinstance(body, (bytes, str)) else json.dumps(body), {**JSON, **named})
     assert status < 300 or headers["Content-Type"] == "application/problem+json"
     return status, headers, json.loads(answer)
@@ -263,6 +276,19 @@ def test_a_stale_move_changes_nothing(control, able):
     status, headers, _ = move(control, "passthrough", headers={"If_Match": etag})
     assert status == 412 and headers["ETag"].endswith('.2"') and control.routing()["phase"] == "shadow_read"
     assert move(control, "passthrough", headers={"If_Match": headers["ETag"]})[0] == 200
+
+
+def test_a_phase_wants_to_know_which_state_was_seen(control, able):
+    """A phase sets every member: without If-Match it would undo what the caller has not seen."""
+    status, headers, problem = move(control, "shadow_read", headers={"If_Match": None})
+    assert status == 428 and "If-Match" in problem["detail"]
+    assert headers["ETag"] == control.call("GET", PHASE)[1]["ETag"] and control.routing()["revision"] == 1
+    assert move(control, "shadow_read", query="?dry_run=true", headers={"If_Match": None})[0] == 200
+    assert move(control, "passthrough", headers={"If_Match": headers["ETag"]})[0] == 200
+    assert move(control, "dual_write", headers={"If_Match": headers["ETag"]}, confirm="dual_write")[0] == 412
+    # A patch names what it changes and touches nothing else.
+    assert call(control, "PATCH", SETTINGS, {"max_clients": 5})[0] == 200
+    assert ctl(control, "phase", "set", "passthrough")[0] == 0
 
 
 def test_dry_runs_tell_the_exact_change_and_make_none(control, able):

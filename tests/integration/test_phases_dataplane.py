@@ -14,7 +14,7 @@ STAMPED = "zdm_proxy_stamped_writes_total"
 
 def put_phase(control, phase, **shares):
     body = {"phase": phase, "confirm": phase, "force": True, "reason": "the play says so", **shares}
-    status, _, answer = control.call("PUT", "/api/v1/phase", body)
+    status, _, answer = control.call("PUT", "/api/v1/phase", body, {"If-Match": "*"})
     assert status == 200, answer
 
 

@@ -64,7 +64,7 @@ DATAPLANE_CORE = {
 HEADER_HOMES = {
     "event2/": r"common/(link|mailbox)\.|controlplane/(publisher|front(_relay)?)\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
     "openssl/": r"proto/ctl_codec|dataplane/(tls(_context)?|agent|function_source|virtual(_\w+)?|prepared)\."
-    r"|controlplane/(store_schema|audit_chain|token|tokens|access|first_token|front_tls|front_relay|json_body|api_tokens)\.|tests/",
+    r"|controlplane/(store_schema|audit_chain|token|tokens|access|first_token|front_tls|front_relay|json_body|api_tokens|idempotency)\.|tests/",
     "sqlite3.h": r"controlplane/store(_\w+)?\.[ch]$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",
     "jsmn.h": r"common/json\.c$",
