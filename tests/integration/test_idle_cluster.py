@@ -19,6 +19,7 @@ PACE = {
     "HEARTBEAT_INTERVAL_MS": "500",
     "CLUSTER_CONNECTION_TIMEOUT_MS": "2000",
     "REQUEST_TIMEOUT_MS": "2000",
+    "READINESS_REQUIRES_BOTH": "true",
 }
 SCHEMA = (
     "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
