@@ -222,8 +222,7 @@ static void stamp(struct dispatch *dispatch)
     struct worker *worker = dispatch->session->worker;
     struct cql_parameters parameters;
     const char *reason;
-    if (!worker->live.stamps_writes ||
-        !cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
+    if (!cql_read_parameters(dispatch->header, dispatch->body, dispatch->flags_offset, &parameters,
                              &reason))
         return;
     uint64_t now = (uint64_t)write_clock_next(&worker->shared->write_clock, turn_wall_us(worker));
@@ -480,7 +479,8 @@ static bool has_conditional_text(const struct dispatch *dispatch)
 static void stamp_batch(struct dispatch *dispatch, const struct cql_batch *batch,
                         const struct batch_walk *walk)
 {
-    if ((batch->flags & CQL_QUERY_TIMESTAMP) != 0 || batch->type == CQL_BATCH_COUNTER ||
+    if (!dispatch->session->worker->live.stamps_writes ||
+        (batch->flags & CQL_QUERY_TIMESTAMP) != 0 || batch->type == CQL_BATCH_COUNTER ||
         walk->is_conditional || (walk->has_text && has_conditional_text(dispatch)))
         return;
     note_flags(dispatch, batch->flags, batch->flags_offset);

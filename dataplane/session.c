@@ -237,7 +237,9 @@ COLD static bool admit_header(struct session *session, struct cql_header header,
     return true;
 }
 
-/* What nearly every header is: admit_header would find nothing wrong with it. */
+/* What nearly every header is, so that its path is one test: admit_header would find nothing wrong
+ * with it. A rule that is added there needs its word here; test_hostile.py sends each fault to a
+ * client that is READY. */
 static inline bool is_usual_header(const struct session *session, struct cql_header header)
 {
     return session->state == SESSION_READY && header.version == session->version &&

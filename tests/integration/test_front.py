@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -292,13 +293,18 @@ def test_the_local_socket_needs_no_token(lab):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs two users")
 def test_other_users_are_refused_with_a_word(lab):
-    control = lab.control().start()
-    path = control.settings["CONTROL_API_SOCKET"]
+    with tempfile.TemporaryDirectory() as folder:  # one that belongs to this play alone: its mode is changed
+        refuse_other_users(lab, pathlib.Path(folder))
+
+
+def refuse_other_users(lab, folder):
+    path = str(folder / "api.sock")
+    lab.control(CONTROL_API_SOCKET=path).start()
     with subprocess.Popen([sys.executable, "-c", ASK_LOCALLY, path], stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY,
                           extra_groups=[], cwd="/") as closed:  # fmt: skip
         assert "PermissionError" in closed.stdout.read(), "the mode of the socket is the first lock"
-    for folder in [pathlib.Path(path), *pathlib.Path(path).parents][:-2]:
-        folder.chmod(0o777)  # as if an administrator had been careless
+    for careless in (folder, pathlib.Path(path)):  # as if an administrator had been
+        careless.chmod(0o777)
     with subprocess.Popen([sys.executable, "-c", ASK_LOCALLY, path], stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY,
                           extra_groups=[], cwd="/") as stranger:  # fmt: skip
         answer = stranger.stdout.read()
