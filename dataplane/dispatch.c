@@ -165,6 +165,14 @@ static void use_metadata(struct dispatch *dispatch, const struct prepared *prepa
     }
 }
 
+COLD static void refuse_idle_page(const struct dispatch *dispatch, enum cluster_id cluster)
+{
+    session_reply_error(dispatch->session, dispatch->header.stream, CQL_ERROR_INVALID,
+                        "The paging state is one of the %s cluster, which is not in use any more: "
+                        "begin the query again, without a paging state",
+                        cluster_name(cluster));
+}
+
 /* A page is asked of the cluster that issued the paging state, whatever the primary is now; the tag
  * that names it stays here. A state without one is from before the proxy: it goes by the routing in
  * force. false: the request was answered. */
@@ -187,10 +195,7 @@ MUST_CHECK static bool follow_paging_state(struct dispatch *dispatch, bool is_re
               dispatch->length_bytes, 4);
     if (is_read) {
         if (UNLIKELY(snapshot_is_idle(dispatch->session->worker->snapshot, cluster))) {
-            session_reply_error(dispatch->session, dispatch->header.stream, CQL_ERROR_INVALID,
-                                "The paging state is one of the %s cluster, which is not in use "
-                                "any more: begin the query again, without a paging state",
-                                cluster_name(cluster));
+            refuse_idle_page(dispatch, cluster);
             return false;
         }
         *plan = (struct plan){.answerer = cluster};
@@ -308,7 +313,7 @@ static void on_query(struct dispatch *dispatch)
     send_statement(dispatch, &statement, &parsed, NULL);
 }
 
-static void on_prepare(struct dispatch *dispatch)
+APART static void on_prepare(struct dispatch *dispatch)
 {
     struct session *session = dispatch->session;
     struct cql_statement_request parsed;
