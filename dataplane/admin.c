@@ -110,7 +110,8 @@ static const char *overall_status(const struct admin *admin, const struct admin_
     if (status->phase == ADMIN_DRAINING)
         return "DRAINING";
     for (size_t cluster = 0; cluster < CLUSTER_COUNT; cluster++) {
-        bool counts = cluster == status->primary || admin->readiness_requires_both;
+        bool counts = !status->is_idle[cluster] &&
+                      (cluster == status->primary || admin->readiness_requires_both);
         if (counts && !(status->has_cluster[cluster] && status->clusters[cluster].is_up))
             return "DOWN";
     }
@@ -130,9 +131,9 @@ static void append_side(struct dynbuf *body, const char *name, const struct admi
      * escaping. */
     dynbuf_printf(body,
                   "{\"Addr\":\"%s\",\"CurrentFailureCount\":%d,\"FailureCountThreshold\":%d,"
-                  "\"Status\":\"%s\"},",
+                  "\"Status\":\"%s\"%s},",
                   side->address, side->failure_count, side->failure_threshold,
-                  side->is_up ? "UP" : "DOWN");
+                  side->is_up ? "UP" : "DOWN", status->is_idle[cluster] ? ",\"InUse\":false" : "");
 }
 
 static void on_readiness(struct evhttp_request *request, void *context)

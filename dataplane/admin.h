@@ -20,6 +20,8 @@ struct admin_status {
     bool has_cluster[CLUSTER_COUNT]; /* false: no control connection was ever tried (its side is
                                         null) */
     struct cluster_status clusters[CLUSTER_COUNT];
+    bool
+        is_idle[CLUSTER_COUNT]; /* not in use by the routing state: readiness does not ask for it */
     struct metrics_process process;
 };
 

@@ -362,6 +362,14 @@ struct cluster *cluster_new(struct stream_loop *loop, const struct config *confi
     return cluster;
 }
 
+void cluster_hurry(struct cluster *cluster)
+{
+    if (!evtimer_pending(cluster->round_timer, NULL))
+        return;
+    cluster->failed_rounds = 0;
+    arm(cluster->round_timer, 0);
+}
+
 void cluster_free(struct cluster *cluster)
 {
     if (cluster == NULL)

@@ -30,5 +30,7 @@ struct cluster *cluster_new(struct stream_loop *loop, const struct config *confi
                             struct node_watch *watch,
                             void (*on_topology)(void *context, struct topology *topology),
                             void *context);
+/* Clients are about to need it: if it is away, the next attempt is made now. */
+void cluster_hurry(struct cluster *cluster);
 void cluster_free(struct cluster *cluster);
 void cluster_status(const struct cluster *cluster, struct cluster_status *status);

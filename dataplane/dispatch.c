@@ -32,7 +32,10 @@ void dispatch_refuse_malformed(const struct dispatch *dispatch, const char *reas
 static const struct topology *system_topology(const struct session *session)
 {
     const struct worker *worker = session->worker;
-    return worker->topologies[snapshot_system_cluster(worker->snapshot)];
+    enum cluster_id cluster = snapshot_system_cluster(worker->snapshot);
+    const struct topology *topology = worker->topologies[cluster];
+    /* A cluster that has just come into use may not have been reached yet. */
+    return LIKELY(topology != NULL) ? topology : worker->topologies[cluster_other(cluster)];
 }
 
 static void answer_virtual(const struct dispatch *dispatch, enum virtual_table table,
@@ -162,6 +165,14 @@ static void use_metadata(struct dispatch *dispatch, const struct prepared *prepa
     }
 }
 
+COLD static void refuse_idle_page(const struct dispatch *dispatch, enum cluster_id cluster)
+{
+    session_reply_error(dispatch->session, dispatch->header.stream, CQL_ERROR_INVALID,
+                        "The paging state is one of the %s cluster, which is not in use any more: "
+                        "begin the query again, without a paging state",
+                        cluster_name(cluster));
+}
+
 /* A page is asked of the cluster that issued the paging state, whatever the primary is now; the tag
  * that names it stays here. A state without one is from before the proxy: it goes by the routing in
  * force. false: the request was answered. */
@@ -183,6 +194,10 @@ MUST_CHECK static bool follow_paging_state(struct dispatch *dispatch, bool is_re
     edits_add(dispatch->edits, EDIT_BOTH, parameters.paging_offset, 4 + PAGING_TAG_BYTES,
               dispatch->length_bytes, 4);
     if (is_read) {
+        if (UNLIKELY(snapshot_is_idle(dispatch->session->worker->snapshot, cluster))) {
+            refuse_idle_page(dispatch, cluster);
+            return false;
+        }
         *plan = (struct plan){.answerer = cluster};
         plan->sends[cluster] = true;
     }
@@ -298,7 +313,7 @@ static void on_query(struct dispatch *dispatch)
     send_statement(dispatch, &statement, &parsed, NULL);
 }
 
-static void on_prepare(struct dispatch *dispatch)
+APART static void on_prepare(struct dispatch *dispatch)
 {
     struct session *session = dispatch->session;
     struct cql_statement_request parsed;
@@ -526,7 +541,8 @@ static void on_register(struct dispatch *dispatch)
     session->register_body = copy;
     session->register_length = dispatch->header.body_length;
     session->is_registered = true;
-    send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
+    session->upstreams[plan.answerer].is_registered =
+        send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan) != NULL;
 }
 
 void dispatch_expect(const struct session *session, const uint8_t *bytes, size_t length)

@@ -11,12 +11,19 @@
  * (target does not ask) no            no            any                                    origin
  * -                        -
  *
- * Whether a cluster asks is what its control connection saw. */
+ * Whether a cluster asks is what its control connection saw.
+ *
+ * A cluster that is not in use takes no part: the other one is the auth-primary and gets the
+ * client's token as it came, and the configured one is kept for the idle cluster until it comes
+ * into use. If clients show the idle cluster's credentials when both are in use, and these are
+ * those the proxy is configured with, the other one gets its own configured ones: so clients need
+ * not be told. */
 #include <stdio.h>
 #include <string.h>
 
 #include "dataplane/compression.h"
 #include "dataplane/framing.h"
+#include "dataplane/plain_token.h"
 #include "dataplane/session.h"
 #include "dataplane/supported.h"
 #include "dataplane/worker.h"
@@ -59,13 +66,19 @@ static struct upstream *secondary_of(struct session *session)
     return &session->upstreams[cluster_other(session->auth_primary)];
 }
 
-static bool asks(const struct session *session, enum cluster_id cluster)
+static bool is_opened(const struct session *session, enum cluster_id cluster)
 {
-    return session->worker->topologies[cluster]->requires_authentication;
+    return (session->opened & 1u << cluster) != 0;
 }
 
-/* A compression works through the proxy when both clusters offer it: what is only forwarded stays
- * as it came. v5 compresses segments, and those with lz4 alone. */
+static bool asks(const struct session *session, enum cluster_id cluster)
+{
+    const struct topology *topology = session->worker->topologies[cluster];
+    return topology != NULL && topology->requires_authentication;
+}
+
+/* A compression works through the proxy when both clusters offer it, as far as they are known: what
+ * is only forwarded stays as it came. v5 compresses segments, and those with lz4 alone. */
 static bool agree_on_compression(struct session *session, struct cql_span name)
 {
     enum cql_compression wanted;
@@ -74,11 +87,28 @@ static bool agree_on_compression(struct session *session, struct cql_span name)
     if (wanted == CQL_COMPRESSION_SNAPPY && cql_version_has_segments(session->version))
         return false;
     for (int i = 0; i < CLUSTER_COUNT && wanted != CQL_COMPRESSION_NONE; i++) {
-        if (!supported_has_compression(session->worker->topologies[i], wanted))
+        const struct topology *topology = session->worker->topologies[i];
+        if (topology != NULL && !supported_has_compression(topology, wanted))
             return false;
     }
     session->compression = wanted;
     return true;
+}
+
+static void begin_with_clusters_in_use(struct session *session)
+{
+    const struct snapshot *snapshot = session->worker->snapshot;
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if (!snapshot_is_idle(snapshot, (enum cluster_id)i))
+            session->opened |= (uint8_t)(1u << i);
+    if (!is_opened(session, CLUSTER_ORIGIN))
+        session->auth_primary = CLUSTER_TARGET;
+    else if (!is_opened(session, CLUSTER_TARGET))
+        session->auth_primary = CLUSTER_ORIGIN;
+    else
+        session->auth_primary = asks(session, CLUSTER_TARGET) && !asks(session, CLUSTER_ORIGIN)
+                                    ? CLUSTER_TARGET
+                                    : CLUSTER_ORIGIN;
 }
 
 static void on_startup(struct session *session, struct cql_header header, const uint8_t *body)
@@ -108,13 +138,12 @@ static void on_startup(struct session *session, struct cql_header header, const 
     memcpy(session->startup_body, body, header.body_length);
     session->startup_length = header.body_length;
     session->startup_flags = header.flags;
-    session->auth_primary = asks(session, CLUSTER_TARGET) && !asks(session, CLUSTER_ORIGIN)
-                                ? CLUSTER_TARGET
-                                : CLUSTER_ORIGIN;
+    begin_with_clusters_in_use(session);
     session->state = SESSION_OPENING;
     stream_pause(&session->client, STREAM_PAUSE_HANDSHAKE);
     for (int i = 0; i < CLUSTER_COUNT && session->state == SESSION_OPENING; i++)
-        upstream_open(&session->upstreams[i]);
+        if (is_opened(session, (enum cluster_id)i))
+            upstream_open(&session->upstreams[i]);
 }
 
 /* ---- credentials ---- */
@@ -148,6 +177,13 @@ static bool keep_plain_token(struct token *token, struct cql_span authzid, const
     return kept;
 }
 
+static bool has_configured_token(const struct session *session, enum cluster_id cluster)
+{
+    const struct config *config = session->worker->config;
+    return (cluster == CLUSTER_ORIGIN ? config->origin_username : config->target_username)[0] !=
+           '\0';
+}
+
 static bool keep_configured_token(struct session *session, enum cluster_id cluster,
                                   struct cql_span authzid)
 {
@@ -156,6 +192,18 @@ static bool keep_configured_token(struct session *session, enum cluster_id clust
     return keep_plain_token(&session->tokens[cluster], authzid,
                             is_origin ? config->origin_username : config->target_username,
                             is_origin ? config->origin_password : config->target_password);
+}
+
+/* One cluster is in use, and with both in use clients would show the other one's credentials: the
+ * token is of those the proxy itself has for it. */
+static bool is_the_idle_clusters_token(const struct session *session, struct cql_span token)
+{
+    const struct config *config = session->worker->config;
+    bool shows_origins = config->forward_client_credentials_to_origin;
+    if (is_opened(session, shows_origins ? CLUSTER_ORIGIN : CLUSTER_TARGET))
+        return false;
+    return shows_origins ? plain_token_is(token, config->origin_username, config->origin_password)
+                         : plain_token_is(token, config->target_username, config->target_password);
 }
 
 static void on_auth_response(struct session *session, struct cql_header header, const uint8_t *body)
@@ -177,8 +225,11 @@ static void on_auth_response(struct session *session, struct cql_header header, 
     }
     enum cluster_id primary = session->auth_primary, secondary = cluster_other(primary);
     struct cql_span forwarded = token;
+    bool is_alone = !is_opened(session, secondary);
     bool both_ask = asks(session, CLUSTER_ORIGIN) && asks(session, CLUSTER_TARGET);
-    bool is_swapped = both_ask && !session->worker->config->forward_client_credentials_to_origin;
+    bool is_swapped =
+        is_alone ? is_the_idle_clusters_token(session, token)
+                 : both_ask && !session->worker->config->forward_client_credentials_to_origin;
     if (token.data != NULL && !cql_span_equals(token, "PLAIN")) {
         struct cql_span authzid, user, password, none = {(const uint8_t *)"", 0};
         bool is_plain = cql_read_plain_token(token, &authzid, &user, &password);
@@ -189,11 +240,14 @@ static void on_auth_response(struct session *session, struct cql_header header, 
                                 "proxy cannot give each its own credentials");
             return;
         }
-        bool kept = is_swapped
-                        ? keep_configured_token(session, primary, authzid) &&
-                              keep_token(&session->tokens[secondary], token.data, token.length)
-                        : keep_token(&session->tokens[primary], token.data, token.length) &&
-                              keep_configured_token(session, secondary, none);
+        bool kept =
+            is_swapped
+                ? keep_configured_token(session, primary, authzid) &&
+                      keep_token(&session->tokens[secondary], token.data, token.length)
+                : keep_token(&session->tokens[primary], token.data, token.length) &&
+                      (is_alone && !has_configured_token(session, secondary)
+                           ? keep_token(&session->tokens[secondary], token.data, token.length)
+                           : keep_configured_token(session, secondary, none));
         if (!kept) {
             session_close(session, CLOSE_OUT_OF_MEMORY, "");
             return;
@@ -239,10 +293,27 @@ void handshake_on_client_frame(struct session *session, struct cql_header header
 
 /* ---- the clusters' answers ---- */
 
+static void become_ready(struct session *session)
+{
+    struct upstream *primary = primary_of(session);
+    session->state = SESSION_READY;
+    relay_reply(session, primary);
+    upstream_become_ready(primary);
+    stream_resume(&session->client, STREAM_PAUSE_HANDSHAKE);
+    LOG_DEBUG("client_ready", "client=%s protocol=%u origin=%s target=%s", session->peer,
+              session->version, upstream_node_name(&session->upstreams[CLUSTER_ORIGIN]),
+              upstream_node_name(&session->upstreams[CLUSTER_TARGET]));
+    session_follow_use(session); /* the routing state may have changed meanwhile */
+}
+
 static void begin_secondary(struct session *session)
 {
     struct upstream *primary = primary_of(session), *secondary = secondary_of(session);
     char detail[256];
+    if (!is_opened(session, secondary->cluster)) {
+        become_ready(session);
+        return;
+    }
     if (secondary->reply_opcode == CQL_OPCODE_AUTHENTICATE && session->state == SESSION_OPENING) {
         snprintf(detail, sizeof detail, "%s (%s) requested authentication but %s (%s) did not",
                  cluster_name(secondary->cluster), upstream_node_name(secondary),
@@ -254,8 +325,8 @@ static void begin_secondary(struct session *session)
     upstream_finish_handshake(secondary);
 }
 
-/* Both clusters have answered STARTUP. */
-static void on_both_started(struct session *session)
+/* The clusters in use have answered STARTUP. */
+static void on_all_started(struct session *session)
 {
     struct upstream *primary = primary_of(session), *secondary = secondary_of(session);
     struct upstream *refusing = primary->reply_opcode == CQL_OPCODE_ERROR     ? primary
@@ -283,9 +354,11 @@ void session_on_upstream_started(struct session *session, struct upstream *upstr
                                     "answered STARTUP with an unexpected message");
         return;
     }
-    if (session->upstreams[CLUSTER_ORIGIN].state == UPSTREAM_STARTED &&
-        session->upstreams[CLUSTER_TARGET].state == UPSTREAM_STARTED)
-        on_both_started(session);
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if (is_opened(session, (enum cluster_id)i) &&
+            session->upstreams[i].state != UPSTREAM_STARTED)
+            return;
+    on_all_started(session);
 }
 
 void session_on_auth_reply(struct session *session, struct upstream *upstream)
@@ -310,16 +383,8 @@ void session_on_auth_reply(struct session *session, struct upstream *upstream)
 void session_on_upstream_ready(struct session *session, struct upstream *upstream)
 {
     (void)upstream;
-    if (session->state != SESSION_SECONDARY)
-        return;
-    struct upstream *primary = primary_of(session);
-    session->state = SESSION_READY;
-    relay_reply(session, primary);
-    upstream_become_ready(primary);
-    stream_resume(&session->client, STREAM_PAUSE_HANDSHAKE);
-    LOG_DEBUG("client_ready", "client=%s protocol=%u origin=%s target=%s", session->peer,
-              session->version, upstream_node_name(&session->upstreams[CLUSTER_ORIGIN]),
-              upstream_node_name(&session->upstreams[CLUSTER_TARGET]));
+    if (session->state == SESSION_SECONDARY)
+        become_ready(session);
 }
 
 void session_on_upstream_refused(struct session *session, struct upstream *upstream,

@@ -1,5 +1,5 @@
-/* cloudgate-proxy: reads its settings, waits for both clusters, starts the workers, and stays on
- * the main thread with the control connections, the control link and the HTTP endpoint until a
+/* cloudgate-proxy: reads its settings, waits for the clusters in use, starts the workers, and stays
+ * on the main thread with the control connections, the control link and the HTTP endpoint until a
  * signal asks it to drain. */
 #include <errno.h>
 #include <event2/event.h>
@@ -120,15 +120,24 @@ static void apply_to_process(const struct proxy *proxy, uint32_t clients_before)
         raise_descriptor_limit(max_clients);
 }
 
+static void start_if_possible(struct proxy *proxy);
+
 static void apply_snapshot(void *context, struct snapshot *snapshot)
 {
     struct proxy *proxy = context;
     uint32_t clients_before = live_settings_of(&proxy->config, proxy->snapshot).max_clients;
+    bool was_idle[CLUSTER_COUNT];
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        was_idle[i] = snapshot_is_idle(proxy->snapshot, (enum cluster_id)i);
     snapshot_put(proxy->snapshot);
     proxy->snapshot = snapshot_get(snapshot);
     apply_to_process(proxy, clients_before);
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if (was_idle[i] && !snapshot_is_idle(snapshot, (enum cluster_id)i))
+            cluster_hurry(proxy->clusters[i]);
     if (proxy->phase != ADMIN_SERVING) { /* no worker to switch: they will start with it */
         run_switched(&proxy->switched, proxy);
+        start_if_possible(proxy);
         return;
     }
     atomic_store(&proxy->switching, proxy->worker_count);
@@ -156,6 +165,7 @@ static void read_status(void *context, struct admin_status *status)
     };
     for (int i = 0; i < CLUSTER_COUNT; i++) {
         status->has_cluster[i] = proxy->clusters[i] != NULL && proxy->phase != ADMIN_STARTING;
+        status->is_idle[i] = snapshot_is_idle(proxy->snapshot, (enum cluster_id)i);
         if (proxy->clusters[i] != NULL)
             cluster_status(proxy->clusters[i], &status->clusters[i]);
     }
@@ -301,7 +311,13 @@ static bool make_workers(struct proxy *proxy, struct dynbuf *error)
     return true;
 }
 
-/* Both clusters are known: serve. */
+static const char *title_of(const struct proxy *proxy, enum cluster_id cluster)
+{
+    const struct topology *topology = proxy->topologies[cluster];
+    return topology == NULL ? "" : topology->cluster_title; /* not in use, and not reached yet */
+}
+
+/* The clusters in use are known: serve. */
 static void start_serving(struct proxy *proxy)
 {
     struct dynbuf error;
@@ -320,15 +336,24 @@ static void start_serving(struct proxy *proxy)
     proxy->phase = ADMIN_SERVING;
     LOG_INFO("proxy_ready", "address=%s port=%d workers=%u origin=\"%s\" target=\"%s\"",
              proxy->config.query_address, proxy->config.query_port, proxy->worker_count,
-             proxy->topologies[CLUSTER_ORIGIN]->cluster_title,
-             proxy->topologies[CLUSTER_TARGET]->cluster_title);
+             title_of(proxy, CLUSTER_ORIGIN), title_of(proxy, CLUSTER_TARGET));
+}
+
+static void start_if_possible(struct proxy *proxy)
+{
+    if (proxy->phase != ADMIN_STARTING || event_pending(proxy->retry, EV_TIMEOUT, NULL))
+        return;
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if (proxy->topologies[i] == NULL && !snapshot_is_idle(proxy->snapshot, (enum cluster_id)i))
+            return;
+    start_serving(proxy);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
     (void)what;
-    start_serving(context);
+    start_if_possible(context);
 }
 
 static void on_topology(void *context, struct topology *topology)
@@ -339,10 +364,8 @@ static void on_topology(void *context, struct topology *topology)
     if (proxy->phase == ADMIN_SERVING) {
         for (unsigned i = 0; i < proxy->worker_count; i++)
             worker_switch_topology(&proxy->workers[i], topology);
-    } else if (proxy->phase == ADMIN_STARTING && proxy->topologies[CLUSTER_ORIGIN] != NULL &&
-               proxy->topologies[CLUSTER_TARGET] != NULL &&
-               !event_pending(proxy->retry, EV_TIMEOUT, NULL)) {
-        start_serving(proxy);
+    } else {
+        start_if_possible(proxy);
     }
 }
 

@@ -253,25 +253,38 @@ struct request *send_request(struct dispatch *dispatch, struct statement_class s
     return request;
 }
 
-bool dispatch_heartbeat(struct session *session, struct upstream *upstream)
+/* A request of the proxy's own on one upstream; nobody waits for what its answer says. */
+MUST_CHECK static bool send_own(struct session *session, struct upstream *upstream, uint8_t opcode,
+                                const uint8_t *body, uint32_t length)
 {
+    uint8_t header[CQL_HEADER_BYTES];
     struct request *request = request_begin(&session->requests, &session->worker->requests);
     if (request == NULL)
         return false;
-    request->opcode = CQL_OPCODE_OPTIONS;
+    request->opcode = opcode;
     request->statement.class = REQUEST_HEARTBEAT;
     request->answerer = upstream->cluster;
     request->outcomes[upstream->cluster] = OUTCOME_AWAITED;
     begin_waiting(session, request);
-    uint8_t *to = stream_reserve(&upstream->stream, CQL_HEADER_BYTES);
-    if (to == NULL) {
+    cql_header_store(header, (struct cql_header){
+                                 .version = session->version,
+                                 .stream = (int16_t)request->slot,
+                                 .opcode = opcode,
+                                 .body_length = length,
+                             });
+    if (!stream_write(&upstream->stream, header, sizeof header) ||
+        (length > 0 && !stream_write(&upstream->stream, body, length)))
         upstream_lose(upstream, "out of memory");
-        return true;
-    }
-    cql_header_store(to, (struct cql_header){
-                             .version = session->version,
-                             .stream = (int16_t)request->slot,
-                             .opcode = CQL_OPCODE_OPTIONS,
-                         });
     return true;
+}
+
+bool dispatch_heartbeat(struct session *session, struct upstream *upstream)
+{
+    return send_own(session, upstream, CQL_OPCODE_OPTIONS, NULL, 0);
+}
+
+bool dispatch_register_again(struct session *session, struct upstream *upstream)
+{
+    return send_own(session, upstream, CQL_OPCODE_REGISTER, session->register_body,
+                    session->register_length);
 }

@@ -451,6 +451,13 @@ void session_drain(struct session *session)
     }
 }
 
+void session_follow_use(struct session *session)
+{
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if (session->state == SESSION_READY || session->state == SESSION_DRAINING)
+            upstream_follow_use(&session->upstreams[i]);
+}
+
 uint64_t session_survey(struct session *session)
 {
     uint64_t due = TIMING_NEVER;

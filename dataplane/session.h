@@ -10,6 +10,9 @@
  *   AUTH_SENT  the client's token is with the auth-primary
  *   SECONDARY  the auth-primary's last word is held back until the other side is ready too
  *
+ * A cluster that is not in use takes no part in any of this; its upstream is opened behind the
+ * client when it comes into use (upstream_use.c).
+ *
  * Files: session.c its life and its replies; handshake.c up to READY; dispatch.c requests; answer.c
  * answers. */
 #pragma once
@@ -87,6 +90,7 @@ struct session {
     uint32_t unanswered; /* requests of the client that have no answer yet */
 
     /* Handshake. */
+    uint8_t opened; /* 1 << cluster: in use at its STARTUP; the others come in later */
     enum cluster_id auth_primary;
     int16_t handshake_stream; /* the client's stream id the handshake must answer */
     uint8_t *startup_body;
@@ -121,6 +125,8 @@ void session_end_if_idle(struct session *session);
 /* Time limits that need no precision. Returns when it must be called again at the latest, if
  * nothing happens that asks for it (timing_survey_by) before; TIMING_NEVER: not at all. */
 uint64_t session_survey(struct session *session);
+/* A session that serves its client: its connections follow the routing state in force. */
+void session_follow_use(struct session *session);
 
 /* Queues a frame made by the proxy. */
 void session_reply(struct session *session, int16_t stream, uint8_t opcode, const void *body,
@@ -165,6 +171,8 @@ void dispatch_request(struct session *session, struct cql_header header, const u
                       struct chunk *whole);
 /* Sends a heartbeat on one upstream; false: no slot. */
 MUST_CHECK bool dispatch_heartbeat(struct session *session, struct upstream *upstream);
+/* Sends the client's REGISTER on one upstream for the proxy itself; false: no slot. */
+MUST_CHECK bool dispatch_register_again(struct session *session, struct upstream *upstream);
 
 /* ---- answer.c ---- */
 /* Answers a request that a cluster of its plan cannot take: upstream is not ready. */

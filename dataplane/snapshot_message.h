@@ -10,7 +10,7 @@
 
 /* What this data plane announces in HELLO and honours in a SNAPSHOT, by the words of
  * proto/ctl_features.def. */
-#define SNAPSHOT_FEATURES "routing,canary_reads,live_settings"
+#define SNAPSHOT_FEATURES "routing,write_switches,canary_reads,live_settings"
 
 /* nonce 0, adopt false. */
 void snapshot_to_message(const struct snapshot *snapshot, struct ctl_snapshot *message);

@@ -89,7 +89,7 @@ static void close_socket(struct upstream *upstream)
 {
     if (upstream->is_counted)
         metrics_bump(&upstream->metrics->values[NODE_CONNECTIONS], -1);
-    upstream->is_counted = false;
+    upstream->is_counted = upstream->is_registered = false;
     stream_close(&upstream->stream);
     upstream->frame = UPSTREAM_FRAME_NONE;
     upstream->frame_request = NULL;
@@ -125,7 +125,8 @@ static void wait_and_retry(struct upstream *upstream)
     /* Spread by address, so that the sessions of a dead node do not all come back in the same
      * instant. */
     uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
-    upstream_release_client(upstream);
+    if (!upstream->is_entering)
+        upstream_release_client(upstream);
     upstream->state = UPSTREAM_RETRY;
     upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
     upstream_watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
@@ -205,14 +206,21 @@ static void open_with_current_topology(struct upstream *upstream)
     uint64_t limit_ms =
         (uint64_t)(is_origin(upstream) ? worker->config->origin_connection_timeout_ms
                                        : worker->config->target_connection_timeout_ms);
+    struct topology *topology = worker->topologies[upstream->cluster];
     topology_put(upstream->topology);
-    upstream->topology = topology_get(worker->topologies[upstream->cluster]);
+    upstream->topology = topology == NULL ? NULL : topology_get(topology);
     upstream->node = NULL;
     upstream->failed_handshakes = 0;
     upstream->is_version_refused = false;
     upstream->open_deadline_ns =
         worker_now(worker) + (limit_ms < OPENING_MS_MAX ? limit_ms : OPENING_MS_MAX) * NS_PER_MS;
     forget_reply(upstream);
+    if (upstream->topology == NULL) {
+        snprintf(upstream->last_error, sizeof upstream->last_error,
+                 "the proxy has not reached it yet, so its nodes are not known");
+        fail_opening(upstream);
+        return;
+    }
     begin_opening(upstream);
 }
 
@@ -275,6 +283,8 @@ static void refuse(struct upstream *upstream, const char *detail)
         give_up_node(upstream, detail == NULL ? "refused the client's credentials" : detail);
     else if (detail == NULL)
         session_close(session, CLOSE_LOST_FOR_GOOD, "the reopened connection was refused");
+    else if (session->tokens[upstream->cluster].data == NULL) /* nobody knew it would ask */
+        session_close(session, CLOSE_LOST_FOR_GOOD, detail);
     else
         give_up_node(upstream, detail);
 }
@@ -374,6 +384,8 @@ static void restore(struct upstream *upstream)
             if (!send_frame(upstream, CQL_OPCODE_REGISTER, 0, session->register_body,
                             session->register_length))
                 give_up_node(upstream, "out of memory");
+            else
+                upstream->is_registered = true;
             return;
         }
     }
@@ -423,6 +435,7 @@ void upstream_become_ready(struct upstream *upstream)
     list_remove(&upstream->watched);
     forget_reply(upstream);
     upstream_release_client(upstream);
+    upstream_follow_registration(upstream);
 }
 
 /* A node refused the STARTUP of a reopening. A version it does not speak any more is a word for the
@@ -624,7 +637,10 @@ static void lose_ready(struct upstream *upstream, const char *reason)
     }
     answer_settle_lost(session, upstream);
     if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
-        reopen(upstream);
+        if (upstream_is_in_use(upstream))
+            reopen(upstream);
+        else
+            upstream_try_to_rest(upstream);
         on_drained(&upstream->stream); /* its queue is gone: the client may be read again */
     }
 }
@@ -661,8 +677,8 @@ void upstream_on_deadline(struct upstream *upstream)
         open_with_current_topology(upstream);
         break;
     case UPSTREAM_CONNECTING:
-        upstream_release_client(
-            upstream); /* the head start is over: the client need not wait any longer */
+        if (!upstream->is_entering) /* the head start is over: the client need not wait longer */
+            upstream_release_client(upstream);
         opening_on_deadline(upstream->opening);
         break;
     case UPSTREAM_STARTUP:
@@ -673,7 +689,9 @@ void upstream_on_deadline(struct upstream *upstream)
         upstream_lose(upstream, "no answer to AUTH_RESPONSE");
         break;
     case UPSTREAM_READY:
-        if (upstream->is_leaving)
+        if (!upstream_is_in_use(upstream))
+            upstream_try_to_rest(upstream);
+        else if (upstream->is_leaving)
             upstream_try_to_leave(upstream);
         break;
     default:
@@ -725,8 +743,10 @@ uint64_t upstream_survey(struct upstream *upstream)
         due =
             timing_sooner(due, timing_next(stream->last_read_ns + timeout, now, TIMING_SURVEY_NS));
     }
-    if (upstream->state == UPSTREAM_READY)
+    if (upstream->state == UPSTREAM_READY) {
         due = timing_sooner(due, survey_heartbeat(upstream, now));
+        upstream_follow_registration(upstream);
+    }
     return due;
 }
 

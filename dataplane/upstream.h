@@ -6,7 +6,7 @@
  * ─► READY any ─failure─► the next node, or FAILED (told to the session) READY ─lost─► RETRY
  * ─timer─► CONNECTING …          any ─► IDLE at the session's end
  *
- *   IDLE        no socket
+ *   IDLE        no socket: before the handshake, or its cluster is not in use
  *   STARTED     the cluster has answered STARTUP; its answer is in reply_*; the session decides
  * what follows AUTH        a token is on its way; its answer goes to the session (client-driven) or
  * is handled here (proxy-driven) RESTORE     after a reopening: USE and REGISTER are repeated RETRY
@@ -60,6 +60,8 @@ struct upstream {
     /* The client is not read: READY on a node that is in the topology no more, or on the way from a
      * node to the next. */
     bool is_leaving;
+    bool
+        is_entering; /* is_leaving, for a cluster that has come into use: not given up for a node */
     uint64_t leave_by_ns;
     const struct topology_node *node;
     struct metrics_node *metrics;
@@ -68,6 +70,7 @@ struct upstream {
     bool is_reopening;       /* behind a ready client: the proxy drives the whole handshake */
     bool is_shadow;          /* carries shadow reads: never one of session->upstreams */
     bool is_proxy_driven;    /* from here on the proxy answers challenges itself */
+    bool is_registered;      /* the client's REGISTER has been sent on this connection */
     uint8_t auth_turns;
     uint8_t restore_step;
     uint32_t backoff_ms;
@@ -136,8 +139,23 @@ void upstream_try_to_leave(struct upstream *upstream);
 void upstream_hold_client(struct upstream *upstream);
 /* The client is read again, unless its other upstream moves too. */
 void upstream_release_client(struct upstream *upstream);
+/* As upstream_hold_client, for a connection to a cluster that has come into use: until it is ready,
+ * or a request would have timed out. */
+void upstream_hold_for_entry(struct upstream *upstream);
 /* Closes the connection, on which nothing is awaited, and opens it anew (upstream.c). */
 void upstream_reopen(struct upstream *upstream);
+
+/* ---- upstream_use.c ---- */
+/* The session is ready, or the routing state has changed: the connection to a cluster that has come
+ * into use is opened, the one to a cluster that has gone out of it is let go of. */
+void upstream_follow_use(struct upstream *upstream);
+/* The cluster is not in use: closes the connection as soon as nobody waits for an answer of it;
+ * also from upstream_on_deadline. */
+void upstream_try_to_rest(struct upstream *upstream);
+/* Whether the cluster is in use. */
+bool upstream_is_in_use(const struct upstream *upstream);
+/* Events come from the leading cluster: it is sent the client's REGISTER if it has not been. */
+void upstream_follow_registration(struct upstream *upstream);
 
 /* ---- for opening.c ---- */
 /* Asks for upstream_on_deadline at that time instead of any asked for before. */

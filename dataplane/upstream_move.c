@@ -10,15 +10,19 @@
 /* While a connection moves, its client is read again after this at the latest. */
 #define PAUSE_NS_MAX NS_PER_S
 
+/* And while a cluster comes into use after this, as drivers give up on silent connections after
+ * five seconds. */
+#define ENTRY_NS_MAX (4500 * NS_PER_MS)
+
 /* ---- the client ---- */
 
 static bool has_other_node(const struct upstream *upstream)
 {
     const struct topology *topology = upstream->session->worker->topologies[upstream->cluster];
-    for (size_t i = 0; i < topology->node_count; i++)
+    for (size_t i = 0; topology != NULL && i < topology->node_count; i++)
         if (!node_health_is_down(topology->nodes[i].health))
             return true;
-    for (size_t i = 0; i < topology->spare_count; i++)
+    for (size_t i = 0; topology != NULL && i < topology->spare_count; i++)
         if (!node_health_is_down(topology->spare_nodes[i].health))
             return true;
     return false;
@@ -31,13 +35,28 @@ static void set_leave_by(struct upstream *upstream, uint64_t patience_ns)
     timing_survey_by(&worker->timing, upstream->leave_by_ns);
 }
 
+static void hold(struct upstream *upstream, uint64_t patience_ns)
+{
+    upstream->is_leaving = true;
+    set_leave_by(upstream, patience_ns);
+    stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
+}
+
 void upstream_hold_client(struct upstream *upstream)
 {
-    if (upstream->is_shadow || !has_other_node(upstream))
+    if (!upstream->is_shadow && has_other_node(upstream))
+        hold(upstream, PAUSE_NS_MAX);
+}
+
+void upstream_hold_for_entry(struct upstream *upstream)
+{
+    const struct worker *worker = upstream->session->worker;
+    uint64_t timeout = worker->live.request_timeout_ns;
+    bool is_known = worker->topologies[upstream->cluster] != NULL;
+    if (is_known && !has_other_node(upstream))
         return;
-    upstream->is_leaving = true;
-    set_leave_by(upstream, PAUSE_NS_MAX);
-    stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
+    upstream->is_entering = true;
+    hold(upstream, timeout < ENTRY_NS_MAX ? timeout : ENTRY_NS_MAX);
 }
 
 void upstream_release_client(struct upstream *upstream)
@@ -45,7 +64,7 @@ void upstream_release_client(struct upstream *upstream)
     struct session *session = upstream->session;
     if (!upstream->is_leaving)
         return;
-    upstream->is_leaving = false;
+    upstream->is_leaving = upstream->is_entering = false;
     if (!session->upstreams[cluster_other(upstream->cluster)].is_leaving)
         stream_resume(&session->client, STREAM_PAUSE_MOVING);
 }
@@ -87,12 +106,14 @@ void upstream_on_topology(struct upstream *upstream)
 {
     struct worker *worker = upstream->session->worker;
     uint64_t patience = worker->live.request_timeout_ns + NS_PER_S;
+    if (upstream->state == UPSTREAM_RETRY && upstream->topology == NULL) {
+        upstream_watch(upstream, worker_now(worker)); /* until now there was nobody to ask */
+        return;
+    }
     if (upstream->state != UPSTREAM_READY || upstream->session->state != SESSION_READY ||
         upstream->is_leaving ||
         is_listed(worker->topologies[upstream->cluster], upstream->node->name))
         return;
-    upstream->is_leaving = true;
-    set_leave_by(upstream, patience);
-    stream_pause(&upstream->session->client, STREAM_PAUSE_MOVING);
+    hold(upstream, patience);
     upstream_watch(upstream, worker_now(worker));
 }

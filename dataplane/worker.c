@@ -137,6 +137,13 @@ struct snapshot_message {
     void *context;
 };
 
+/* Which clusters are in use has changed: the connections of clients follow. */
+static void follow_use(struct worker *worker)
+{
+    for (struct list *node = worker->sessions.next; node != &worker->sessions; node = node->next)
+        session_follow_use(CONTAINER_OF(node, struct session, link));
+}
+
 /* The snapshot's reference becomes the worker's. */
 static void go_by(struct worker *worker, struct snapshot *snapshot)
 {
@@ -149,10 +156,14 @@ static void run_snapshot_message(struct mailbox_message *message, void *owner)
 {
     struct snapshot_message *switching = CONTAINER_OF(message, struct snapshot_message, message);
     struct worker *worker = owner;
-    snapshot_put(worker->snapshot);
+    struct snapshot *before = worker->snapshot;
+    worker->loop.now_ns = clock_now_ns();
     go_by(worker, switching->snapshot);
+    if (memcmp(before->skip_writes, worker->snapshot->skip_writes, sizeof before->skip_writes) != 0)
+        follow_use(worker);
+    snapshot_put(before);
     /* For shadows that are not needed any more, and what a shorter time limit ends sooner. */
-    timing_survey_by(&worker->timing, clock_now_ns());
+    timing_survey_by(&worker->timing, worker_now(worker));
     switching->done(switching->context);
     free(switching);
 }
@@ -176,11 +187,14 @@ struct topology_message {
     struct topology *topology;
 };
 
-/* What new clients may speak: what both clusters do and nobody has blocked. */
+/* What new clients may speak: what both clusters do, as far as they are known, and nobody has
+ * blocked. */
 static void make_offer(struct worker *worker)
 {
     const struct topology *origin = worker->topologies[CLUSTER_ORIGIN];
     const struct topology *target = worker->topologies[CLUSTER_TARGET];
+    origin = origin == NULL ? target : origin;
+    target = target == NULL ? origin : target;
     worker->versions =
         origin->versions & target->versions & (uint8_t)~worker->config->blocked_versions;
     supported_build(origin, target, worker->versions, &worker->supported);
@@ -311,7 +325,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     worker->loop.tls = &worker->tls;
     go_by(worker, snapshot_get(snapshot));
     for (int i = 0; i < CLUSTER_COUNT; i++)
-        worker->topologies[i] = topology_get(topologies[i]);
+        worker->topologies[i] = topologies[i] == NULL ? NULL : topology_get(topologies[i]);
     make_offer(worker);
     if (!read_address(worker->config, &address, &length)) {
         dynbuf_printf(error, "PROXY_QUERY_ADDRESS=%s is not an IP address",

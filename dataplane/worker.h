@@ -70,12 +70,12 @@ struct worker {
     struct prepared_cache prepared;
     struct metrics_block *metrics;
     struct snapshot *snapshot;
-    struct live_settings live; /* of the snapshot */
-    uint32_t shadow_turn;      /* shadow.c: hundredths of a copy that are due */
-    struct topology *topologies[CLUSTER_COUNT];
-    uint8_t versions;                       /* a set (versions.h): what new clients may speak */
-    struct dynbuf supported;                /* SUPPORTED body for the topologies in force */
-    struct function_source function_source; /* of the values that replace now() and the like */
+    struct live_settings live;                  /* of the snapshot */
+    uint32_t shadow_turn;                       /* shadow.c: hundredths of a copy that are due */
+    struct topology *topologies[CLUSTER_COUNT]; /* NULL: not reached yet, nor in use at the start */
+    uint8_t versions;                           /* a set (versions.h): what new clients may speak */
+    struct dynbuf supported;                    /* SUPPORTED body for the topologies in force */
+    struct function_source function_source;     /* of the values that replace now() and the like */
     struct compression_room opened_request, opened_answer; /* compressed frames made plain */
     struct dynbuf reply;                                   /* body under construction */
     int64_t wall_us; /* dispatch.c: the system's clock, taken once a turn when it is needed */
@@ -84,8 +84,9 @@ struct worker {
     struct dynbuf batch_handles; /* dispatch.c: prepared statements of the BATCH at hand */
 };
 
-/* Makes the worker and its listener on PROXY_QUERY_ADDRESS:PROXY_QUERY_PORT. The snapshot and both
- * topologies are taken by reference. false: *error says what failed. */
+/* Makes the worker and its listener on PROXY_QUERY_ADDRESS:PROXY_QUERY_PORT. The snapshot and the
+ * topologies are taken by reference; that of a cluster that is not in use may be NULL. false:
+ * *error says what failed. */
 MUST_CHECK bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned index,
                             struct snapshot *snapshot,
                             struct topology *const topologies[CLUSTER_COUNT], struct dynbuf *error);

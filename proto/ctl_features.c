@@ -72,17 +72,29 @@ static bool is_one_of(const char *text, const char *const *words, size_t count)
     return false;
 }
 
+/* A cluster without writes answers nothing. */
+static bool reads_where_it_writes(const struct ctl_snapshot *snapshot)
+{
+    if (snapshot->skip_target)
+        return !snapshot->forward_reads_to_target && !snapshot->forward_system_queries_to_target &&
+               snapshot->canary_read_percent == 0;
+    return !snapshot->skip_origin ||
+           (snapshot->forward_reads_to_target && snapshot->forward_system_queries_to_target);
+}
+
 bool ctl_snapshot_is_sound(const struct ctl_snapshot *snapshot, const char **member)
 {
     static const char *const switches[] = {"true", "false"};
     enum log_level level;
+    bool is_split = !snapshot->skip_origin && !snapshot->skip_target;
     const struct {
         const char *name;
         bool is_sound;
     } checks[] = {
-        {"shadow_read_percent", snapshot->shadow_read_percent <= 100},
+        {"shadow_read_percent", snapshot->shadow_read_percent <= (is_split ? 100 : 0)},
         {"canary_read_percent", snapshot->canary_read_percent <= 100},
         {"skip_target", !(snapshot->skip_origin && snapshot->skip_target)},
+        {"forward_reads_to_target", reads_where_it_writes(snapshot)},
         {"request_timeout_ms", snapshot->request_timeout_ms <= CTL_REQUEST_TIMEOUT_MAX_MS},
         {"max_clients", snapshot->max_clients <= CTL_CLIENTS_MAX},
         {"replace_cql_functions",

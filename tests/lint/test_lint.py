@@ -63,7 +63,7 @@ DATAPLANE_CORE = {
 # Third-party headers and the only files (by pattern) that may include them.
 HEADER_HOMES = {
     "event2/": r"common/(link|mailbox)\.|controlplane/(publisher|front(_relay)?)\.|dataplane/(?!(%s)\.)|tests/" % "|".join(sorted(DATAPLANE_CORE)),
-    "openssl/": r"proto/ctl_codec|dataplane/(tls(_context)?|agent|function_source|virtual(_\w+)?|prepared)\."
+    "openssl/": r"proto/ctl_codec|dataplane/(tls(_context)?|agent|function_source|virtual(_\w+)?|prepared|plain_token)\."
     r"|controlplane/(store_schema|audit_chain|token|tokens|access|first_token|front_tls|front_relay|json_body|api_tokens|idempotency)\.|tests/",
     "sqlite3.h": r"controlplane/store(_\w+)?\.[ch]$|tests/unit/",
     "civetweb.h": r"controlplane/http\.c$",

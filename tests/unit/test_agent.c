@@ -320,9 +320,14 @@ static void test_what_is_not_announced_is_refused(void **state)
     uint32_t announced = ctl_features_announced(last(play, CTL_HELLO)->hello.features);
     push(play, "store-a", 1, 1, true);
     assert_null(answer_to(play, 1));
-    const struct ctl_snapshot asking[] = {
-        {.skip_origin = true},        {.skip_target = true},         {.canary_read_percent = 100},
-        {.request_timeout_ms = 1000}, {.stamp_timestamps = "false"}, {.log_level = "INFO"}};
+    const struct ctl_snapshot asking[] = {{.skip_origin = true,
+                                           .forward_reads_to_target = true,
+                                           .forward_system_queries_to_target = true},
+                                          {.skip_target = true},
+                                          {.canary_read_percent = 100},
+                                          {.request_timeout_ms = 1000},
+                                          {.stamp_timestamps = "false"},
+                                          {.log_level = "INFO"}};
     for (size_t i = 0; i < ARRAY_COUNT(asking); i++, nonce++) {
         struct ctl_message message = {.type = CTL_SNAPSHOT, .snapshot = asking[i]};
         struct snapshot saved;

@@ -18,7 +18,6 @@ static struct ctl_snapshot full(void)
         .digest = "d",
         .forward_reads_to_target = true,
         .forward_system_queries_to_target = true,
-        .shadow_read_percent = 100,
         .canary_read_percent = 100,
         .skip_origin = true,
         .request_timeout_ms = CTL_REQUEST_TIMEOUT_MAX_MS,
@@ -74,6 +73,14 @@ static void test_soundness(void **state)
     REFUSED(message.canary_read_percent = 101, "canary_read_percent");
     REFUSED(message.canary_read_percent = UINT64_MAX, "canary_read_percent");
     REFUSED(message.skip_target = true, "skip_target");
+    REFUSED(message.shadow_read_percent = 1, "shadow_read_percent");
+    REFUSED(message.forward_reads_to_target = false, "forward_reads_to_target");
+    REFUSED(message.forward_system_queries_to_target = false, "forward_reads_to_target");
+    REFUSED((message.skip_origin = false, message.skip_target = true), "forward_reads_to_target");
+    message = full();
+    message.skip_origin = false;
+    message.shadow_read_percent = 100;
+    assert_true(ctl_snapshot_is_sound(&message, &member));
     REFUSED(message.request_timeout_ms++, "request_timeout_ms");
     REFUSED(message.max_clients++, "max_clients");
     REFUSED(message.replace_cql_functions[0] = 'F', "replace_cql_functions");
@@ -110,7 +117,9 @@ static void test_features(void **state)
 /* What this data plane does not announce, it does not acknowledge. */
 static void test_nothing_is_agreed_to_silently(void **state)
 {
-    static const struct ctl_snapshot asking[] = {{.skip_origin = true},
+    static const struct ctl_snapshot asking[] = {{.skip_origin = true,
+                                                  .forward_reads_to_target = true,
+                                                  .forward_system_queries_to_target = true},
                                                  {.skip_target = true},
                                                  {.canary_read_percent = 1},
                                                  {.max_clients = 10},
