@@ -46,26 +46,20 @@ def wait_gate(control, name, verdict, timeout=20):
     return wait_until(said, f"{name} is {verdict}", timeout)
 
 
-def move(control, phase, **more):
-    return call(control, "PUT", "/api/v1/phase", {"phase": phase, **more})
-
-
 def test_a_healthy_fleet_goes_forward_without_force(fleet):
     control, proxies = fleet
     with Load(proxies[0], "ks") as load, Load(proxies[1], "ks") as other:
-        able = all("write_switches" in plane["features"].split(",") for plane in control.dataplanes())
-        steps = STEPS if able else STEPS[:-1]
-        for phase in steps:
+        for phase in STEPS:
             known = wait_until(lambda: (found := gates(control)) and all(check["known"] for check in found.values()) and found,
                                "every figure is known")  # fmt: skip
             assert all(check["ok"] for check in known.values()), known
             more = {"shadow_read_percent": 50} if phase == "shadow_read" else {}
-            status, answer = move(control, phase, **more)
+            status, answer = control.move(phase, **more)
             assert (status, answer.get("phase")) == (200, phase), answer
     load.check(at_least=20)
     other.check(at_least=20)
-    rows = call(control, "GET", f"/api/v1/audit?limit={len(steps)}")[1]["entries"]
-    assert [row["phase_after"] for row in rows][::-1] == steps and not any(row["forced"] for row in rows)
+    rows = call(control, "GET", f"/api/v1/audit?limit={len(STEPS)}")[1]["entries"]
+    assert [row["phase_after"] for row in rows][::-1] == STEPS and not any(row["forced"] for row in rows)
 
 
 def test_a_silent_cluster_holds_the_fleet_back_until_it_speaks(fleet, named_pair):
@@ -77,13 +71,13 @@ def test_a_silent_cluster_holds_the_fleet_back_until_it_speaks(fleet, named_pair
         check = wait_gate(control, "target_healthy", False)
         assert "do not reach the target" in check["detail"]
         assert gates(control)["origin_healthy"]["ok"]
-        status, problem = move(control, "shadow_read")
+        status, problem = control.move("shadow_read")
         assert status == 409 and [check["name"] for check in problem["checks"] if not check["ok"]] == ["target_healthy"], problem
         assert all(plane["stats"]["origin_health"] == "up" for plane in control.dataplanes())
     finally:
         target.resume()
     assert wait_gate(control, "target_healthy", True, timeout=40)["figure"] == "2 of 2"
-    assert move(control, "shadow_read")[0] == 200
+    assert control.move("shadow_read")[0] == 200
 
 
 def test_errors_of_one_cluster_are_its_own(fleet, named_pair):
@@ -101,8 +95,8 @@ def test_errors_of_one_cluster_are_its_own(fleet, named_pair):
     totals = [plane["stats"] for plane in control.dataplanes()]
     assert sum(stats["errors_target"] for stats in totals) == 20 == sum(stats["failed_writes"] for stats in totals)
     assert sum(stats["errors_origin"] for stats in totals) == 0
-    assert move(control, "canary_read")[0] == 409
-    assert move(control, "shadow_read")[0] == 200, "a step that changes nothing for clients only wants both clusters well"
+    assert control.move("canary_read")[0] == 409
+    assert control.move("shadow_read")[0] == 200, "a step that changes nothing for clients only wants both clusters well"
     wait_gate(control, "failed_writes", True)  # none since the phase began
 
 
@@ -114,10 +108,10 @@ def test_a_slow_target_is_not_given_the_reads(fleet, named_pair):
         check = wait_gate(control, "target_latency", False)
         assert "99 of 100 answers of the target" in check["detail"]
         assert 40 <= float(check["figure"].split()[0]) <= 300, check
-        status, problem = move(control, "canary_read")
+        status, problem = control.move("canary_read")
         assert status == 409 and "target_latency" in [check["name"] for check in problem["checks"] if not check["ok"]]
         # Reads of the target on the side are quick: with them, most of its answers come in time. The slow hundredth decides.
-        assert move(control, "shadow_read", shadow_read_percent=100)[0] == 200
+        assert control.move("shadow_read", shadow_read_percent=100)[0] == 200
         assert not wait_gate(control, "shadow_reads", True)["detail"].startswith("shadow reads are not")
         assert not gates(control)["target_latency"]["ok"]
 
@@ -126,7 +120,7 @@ def test_failing_shadow_reads_have_a_gate_of_their_own(fleet, named_pair):
     control, proxies = fleet
     _, target = named_pair
     wait_gate(control, "target_healthy", True)
-    assert move(control, "shadow_read", shadow_read_percent=100)[0] == 200
+    assert control.move("shadow_read", shadow_read_percent=100)[0] == 200
     with Load(proxies[0], "ks") as load:
         wait_until(lambda: gates(control)["shadow_reads"]["figure"] not in ("none", "unknown"), "shadow reads have been answered")
         target.fault("error", "reads", times=50, code=0x1001)
@@ -134,5 +128,5 @@ def test_failing_shadow_reads_have_a_gate_of_their_own(fleet, named_pair):
         assert "shadow reads failed" in check["detail"]
         found = gates(control)
         assert found["failed_reads"]["ok"] and found["origin_errors"]["ok"] and found["target_errors"]["ok"], found
-        assert move(control, "target_primary")[0] == 409
+        assert control.move("target_primary")[0] == 409
     load.check()

@@ -3,7 +3,6 @@ come without it, and those who are connected stay when it comes into use and whe
 
 import contextlib
 import itertools
-import json
 
 import pytest
 
@@ -45,9 +44,7 @@ class Walk:
         wait_until(lambda: [plane for plane in self.control.dataplanes() if plane["in_sync"]], "the proxy follows")
 
     def go(self, phase):
-        body = {"phase": phase, "confirm": phase, "force": True, "reason": "the play says so"}
-        status, _, answer = self.control.call("PUT", "/api/v1/phase", body)
-        assert status == 200 and json.loads(answer)["phase"] == phase, answer
+        self.control.force(phase)
 
     def to(self, end):
         """To an end of the line by allowed moves; the cluster in use and the idle one."""
@@ -359,8 +356,7 @@ def test_credentials(guarded, end, forward):
                       CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state), **PACE).start()  # fmt: skip
     wait_until(lambda: [plane for plane in control.dataplanes() if plane["in_sync"]], "the proxy follows")
     for phase in ("target_primary", end) if end == "target_only" else (end,):
-        body = {"phase": phase, "confirm": phase, "force": True, "reason": "the play says so"}
-        assert control.call("PUT", "/api/v1/phase", body)[0] == 200
+        control.force(phase)
     used_credentials = ORIGIN if end == "passthrough" else TARGET
     shown_in_split = ORIGIN if forward else TARGET
     keys = []
@@ -369,8 +365,7 @@ def test_credentials(guarded, end, forward):
         for user, password in ((used_credentials[0], "wrong"), (shown_in_split[0], "wrong"), (shown_in_split[0], ""), ("", "")):
             with pytest.raises(wire.ServerError):
                 proxy.connect(user, password)
-        body = {"phase": SPLIT[end], "confirm": SPLIT[end], "force": True, "reason": "the play says so"}
-        assert control.call("PUT", "/api/v1/phase", body)[0] == 200
+        control.force(SPLIT[end])
         for client in clients:
             keys.append(write(client))
     for cluster in clusters:
@@ -388,13 +383,10 @@ def test_a_cluster_that_asks_unexpectedly_sends_clients_back(lab):
     proxy = lab.proxy(origin, target, CONTROL_SOCKET=str(control.socket_path), **PACE).start()
     wait_until(lambda: [plane for plane in control.dataplanes() if plane["in_sync"]], "the proxy follows")
 
-    def go(phase):
-        assert control.call("PUT", "/api/v1/phase", {"phase": phase, "confirm": phase, "force": True, "reason": "play"})[0] == 200
-
-    go("passthrough")
+    control.force("passthrough")
     with proxy.connect() as client:
         write(client)
-        go("dual_write")
+        control.force("dual_write")
         assert client.is_closed(timeout=10)
     assert "asks for credentials" in proxy.log()
     with proxy.connect(*TARGET) as client:

@@ -12,12 +12,6 @@ SELECT = "SELECT v FROM ks.kv WHERE k = 1"
 STAMPED = "zdm_proxy_stamped_writes_total"
 
 
-def put_phase(control, phase, **shares):
-    body = {"phase": phase, "confirm": phase, "force": True, "reason": "the play says so", **shares}
-    status, _, answer = control.call("PUT", "/api/v1/phase", body, {"If-Match": "*"})
-    assert status == 200, answer
-
-
 def put_settings(control, **settings):
     status, _, answer = control.call("PATCH", "/api/v1/settings", settings)
     assert status == 200, answer
@@ -40,15 +34,15 @@ def test_a_client_is_a_canary_or_not(controlled):
     assert canaries(clients) == set()
     so_far = set()
     for percent in (1, 10, 45, 100):
-        put_phase(control, "canary_read", canary_read_percent=percent)
+        control.force("canary_read", canary_read_percent=percent)
         now = canaries(clients)
         assert len(now) == percent and so_far <= now
         so_far = now
-    put_phase(control, "canary_read", canary_read_percent=10)
+    control.force("canary_read", canary_read_percent=10)
     ten = canaries(clients)
-    put_phase(control, "canary_read", canary_read_percent=10, shadow_read_percent=50)
+    control.force("canary_read", canary_read_percent=10, shadow_read_percent=50)
     assert canaries(clients) == ten and len(ten) == 10
-    put_phase(control, "dual_write")
+    control.force("dual_write")
     assert canaries(clients) == set()
     for client in clients:
         client.close()
@@ -57,7 +51,7 @@ def test_a_client_is_a_canary_or_not(controlled):
 def test_canary_reads_are_counted_where_they_go(controlled):
     control, proxy, _ = controlled
     clients = [proxy.connect() for _ in range(100)]
-    put_phase(control, "canary_read", canary_read_percent=30)
+    control.force("canary_read", canary_read_percent=30)
     with proxy.metric_delta() as delta:
         for client in clients:
             reads_from(client, "ks")
@@ -77,9 +71,9 @@ def test_the_share_changes_under_load(controlled):
     with Load(proxy, "ks") as load:
         for percent in (5, 50, 100, 20, 1):
             so_far = load.total
-            put_phase(control, "canary_read", canary_read_percent=percent)
+            control.force("canary_read", canary_read_percent=percent)
             wait_until(lambda so_far=so_far: load.total > so_far + 200, "the load goes on")
-        put_phase(control, "dual_write")
+        control.force("dual_write")
     load.check(at_least=50)
 
 
@@ -187,7 +181,7 @@ def test_log_level(controlled):
 def test_a_restart_without_control_plane_keeps_them(controlled, kill):
     control, proxy, _ = controlled
     put_settings(control, max_clients=1, request_timeout_ms=300)
-    put_phase(control, "canary_read", canary_read_percent=100)
+    control.force("canary_read", canary_read_percent=100)
     control.kill()
     proxy.kill() if kill else proxy.stop()
     proxy.start()
