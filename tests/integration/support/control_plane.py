@@ -90,15 +90,6 @@ class Control:
         status, headers, body = self.call("PATCH", "/api/v1/routing", body, {**JSON, **named})
         return status, headers, json.loads(body)
 
-    def move(self, phase, **more):
-        """Asks for a phase, whatever the state is now."""
-        status, _, body = self.call("PUT", "/api/v1/phase", json.dumps({"phase": phase, **more}), {**JSON, "If-Match": "*"})
-        return status, json.loads(body)
-
-    def force(self, phase, **more):
-        status, answer = self.move(phase, confirm=phase, force=True, reason="the play says so", **more)
-        assert status == 200 and answer["phase"] == phase, answer
-
     def routing(self):
         return self.get("/api/v1/routing")
 

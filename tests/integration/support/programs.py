@@ -375,19 +375,28 @@ class Control(Program):
         return http(method, self.url(path), body, {**ADMIN, **(headers or {})}, timeout)
 
     def routing(self):
-        status, _, body = self.call("GET", "/api/v1/routing")
-        assert status == 200, body
-        return json.loads(body)
+        return self.get("/api/v1/routing")
 
     def patch(self, **members):
         status, _, body = self.call("PATCH", "/api/v1/routing", members)
         return status, json.loads(body)
 
-    def dataplanes(self):
-        status, _, body = self.call("GET", "/api/v1/dataplanes")
+    def move(self, phase, **more):
+        """Asks for a phase, whatever the state is now."""
+        status, _, body = self.call("PUT", "/api/v1/phase", {"phase": phase, **more}, {"If-Match": "*"})
+        return status, json.loads(body)
+
+    def force(self, phase, **more):
+        status, answer = self.move(phase, confirm=phase, force=True, reason="the play says so", **more)
+        assert status == 200 and answer["phase"] == phase, answer
+
+    def get(self, path):
+        status, _, body = self.call("GET", path)
         assert status == 200, body
-        found = json.loads(body)
-        return found if isinstance(found, list) else found["dataplanes"]
+        return json.loads(body)
+
+    def dataplanes(self):
+        return self.get("/api/v1/dataplanes")["dataplanes"]
 
 
 @contextlib.contextmanager
