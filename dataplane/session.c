@@ -10,10 +10,10 @@
 
 #include "common/clock.h"
 #include "dataplane/framing.h"
+#include "dataplane/route.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/versions.h"
-#include "dataplane/route.h"
 #include "dataplane/worker.h"
 #include "proto/cql_response.h"
 
