@@ -32,6 +32,13 @@
 
 enum agent_state { AGENT_DOWN, AGENT_HELLO, AGENT_SYNCED, AGENT_STALE };
 
+/* An answer that the control plane awaits. */
+struct owed_answer {
+    uint64_t nonce;
+    uint64_t since_ns;
+    bool has_link; /* false: its link broke, nobody awaits the answer */
+};
+
 struct agent {
     struct event_base *base;
     const struct config *config;
@@ -52,11 +59,13 @@ struct agent {
 
     /* One apply at a time; of the snapshots that arrive meanwhile only the newest waits. */
     struct snapshot *applying;
-    uint64_t applying_nonce;
-    bool applying_has_link; /* false: its link broke, nobody awaits the ACK */
-    uint64_t applying_since_ns;
+    struct owed_answer owed_for_applying;
     struct ctl_snapshot queued;
     bool has_queued;
+
+    /* A cluster has come into use, and writes of before are on their way. */
+    bool is_settling;
+    struct owed_answer owed_when_settled;
 };
 
 static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wanted);
@@ -265,8 +274,8 @@ static void send_nack(struct agent *agent, uint64_t nonce, const char *reason, c
  * -------------------------------------------------------------------------------------------------------
  */
 
-/* Saves what is in force if that is still owed, then answers the nonce. */
-static void save_and_answer(struct agent *agent, uint64_t nonce, bool has_link, uint64_t since_ns)
+/* Saves what is in force if that is still owed, then answers. */
+static void save_and_answer(struct agent *agent, struct owed_answer owed)
 {
     char error[256];
     if (!agent->current_is_saved)
@@ -277,10 +286,12 @@ static void save_and_answer(struct agent *agent, uint64_t nonce, bool has_link, 
         LOG_ERROR("last_good_not_saved", "revision=%llu reason=%s",
                   (unsigned long long)agent->current->revision,
                   log_quote(quoted, sizeof quoted, error, strlen(error)));
-        if (has_link)
-            send_nack(agent, nonce, "not_saved", "", error);
-    } else if (has_link) {
-        send_ack(agent, nonce, since_ns);
+        if (owed.has_link)
+            send_nack(agent, owed.nonce, "not_saved", "", error);
+    } else if (agent->is_settling) {
+        agent->owed_when_settled = owed; /* it stands for any before it */
+    } else if (owed.has_link) {
+        send_ack(agent, owed.nonce, owed.since_ns);
     }
 }
 
@@ -329,7 +340,8 @@ static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wan
 {
     char detail[256];
     const char *member;
-    uint64_t now_ns = clock_now_ns();
+    struct owed_answer owed = {
+        .nonce = wanted->nonce, .since_ns = clock_now_ns(), .has_link = true};
     const char *reason = refusal(agent->current, wanted, &member, detail, sizeof detail);
     if (reason != NULL) {
         send_nack(agent, wanted->nonce, reason, member, detail);
@@ -337,21 +349,48 @@ static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wan
     }
     if (strcmp(agent->current->digest, wanted->digest) ==
         0) { /* the digest covers store, revision and content */
-        save_and_answer(agent, wanted->nonce, true, now_ns);
+        save_and_answer(agent, owed);
         return;
     }
     struct snapshot value;
     snapshot_from_message(wanted, &value);
     agent->applying = snapshot_new(&value);
-    agent->applying_nonce = wanted->nonce;
-    agent->applying_has_link = true;
-    agent->applying_since_ns = now_ns;
+    agent->owed_for_applying = owed;
     agent->hooks.apply(agent->hooks.context, agent->applying);
+}
+
+static bool brings_into_use(const struct snapshot *before, const struct snapshot *now)
+{
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if (snapshot_is_idle(before, (enum cluster_id)i) &&
+            !snapshot_is_idle(now, (enum cluster_id)i))
+            return true;
+    return false;
+}
+
+static bool has_idle_cluster(const struct snapshot *snapshot)
+{
+    return snapshot_is_idle(snapshot, CLUSTER_ORIGIN) || snapshot_is_idle(snapshot, CLUSTER_TARGET);
+}
+
+void agent_on_settled(struct agent *agent)
+{
+    struct owed_answer owed = agent->owed_when_settled;
+    if (!agent->is_settling)
+        return; /* the cluster went out of use meanwhile */
+    agent->is_settling = false;
+    LOG_INFO("writes_settled", "revision=%llu elapsed_us=%llu",
+             (unsigned long long)agent->current->revision,
+             (unsigned long long)((clock_now_ns() - owed.since_ns) / 1000));
+    if (owed.has_link)
+        send_ack(agent, owed.nonce, owed.since_ns);
 }
 
 void agent_on_applied(struct agent *agent)
 {
     CHECK(agent->applying != NULL);
+    bool begins = brings_into_use(agent->current, agent->applying);
+    agent->is_settling = begins || (agent->is_settling && !has_idle_cluster(agent->applying));
     snapshot_put(agent->current);
     agent->current = agent->applying;
     agent->applying = NULL;
@@ -364,10 +403,15 @@ void agent_on_applied(struct agent *agent)
              log_quote(quoted, sizeof quoted, agent->current->store_id,
                        strlen(agent->current->store_id)),
              dynbuf_text(&state),
-             (unsigned long long)((clock_now_ns() - agent->applying_since_ns) / 1000));
+             (unsigned long long)((clock_now_ns() - agent->owed_for_applying.since_ns) / 1000));
     dynbuf_fini(&state);
-    save_and_answer(agent, agent->applying_nonce, agent->applying_has_link,
-                    agent->applying_since_ns);
+    if (begins) {
+        agent->owed_when_settled = agent->owed_for_applying;
+        agent->owed_when_settled.has_link = false; /* until it is saved */
+    }
+    save_and_answer(agent, agent->owed_for_applying);
+    if (begins)
+        agent->hooks.settle(agent->hooks.context);
     if (agent->has_queued) {
         struct ctl_snapshot next = agent->queued;
         agent->has_queued = false;
@@ -409,7 +453,7 @@ static void drop_link(struct agent *agent, const char *reason)
     link_free(agent->link);
     agent->link = NULL;
     agent->state = agent->state == AGENT_DOWN ? AGENT_DOWN : AGENT_STALE;
-    agent->applying_has_link = false;
+    agent->owed_for_applying.has_link = agent->owed_when_settled.has_link = false;
     agent->has_queued = false; /* nonces live as long as the link */
     retry_later(agent);
 }

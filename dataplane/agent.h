@@ -19,6 +19,10 @@ struct agent_hooks {
      * has switched the callee calls agent_on_applied, possibly before apply returns. Only one apply
      * is under way at a time. */
     void (*apply)(void *context, struct snapshot *snapshot);
+    /* Waits until each write that was sent to fewer clusters than the state in force wants is
+     * answered; then the callee calls agent_on_settled, possibly before settle returns. Asked for
+     * again meanwhile, it begins again, and calls once. */
+    void (*settle)(void *context);
     void (*stats)(void *context, struct ctl_stats *stats);
 };
 
@@ -32,6 +36,8 @@ bool agent_load_last_good(const struct config *config, struct snapshot *value);
 struct agent *agent_new(struct event_base *base, const struct config *config,
                         struct snapshot *current, const struct agent_hooks *hooks);
 void agent_free(struct agent *agent); /* NULL is allowed */
-/* The apply begun last is in force on all workers: persists it, then ACKs. */
+/* The apply begun last is in force on all workers: persists it, then ACKs. When it brought a
+ * cluster into use, the ACK waits for agent_on_settled. */
 void agent_on_applied(struct agent *agent);
+void agent_on_settled(struct agent *agent);
 bool agent_is_connected(const struct agent *agent); /* false for NULL */

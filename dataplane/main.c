@@ -22,6 +22,7 @@
 #include "dataplane/live.h"
 #include "dataplane/node_watch.h"
 #include "dataplane/options.h"
+#include "dataplane/settle.h"
 #include "dataplane/start_names.h"
 #include "dataplane/stats.h"
 #include "dataplane/stream.h"
@@ -68,6 +69,9 @@ struct proxy {
     struct event *retry;
     _Atomic unsigned switching; /* workers that have not switched yet */
     struct mailbox_message switched;
+    _Atomic unsigned settling; /* workers on which writes of before are on their way */
+    struct mailbox_message settled;
+    bool is_settling, settles_again; /* a wait is under way; another one is wanted after it */
 };
 
 /* ---- routing state ---- */
@@ -96,6 +100,47 @@ static void on_worker_switched(void *context)
     if (atomic_fetch_sub(&proxy->switching, 1) == 1)
         mailbox_post(proxy->mailbox, &proxy->switched);
 }
+
+/* ---- the writes of before ---- */
+
+static void settle_writes(void *context);
+
+static void run_settled(struct mailbox_message *message, void *owner)
+{
+    struct proxy *proxy = owner;
+    (void)message;
+    proxy->is_settling = false;
+    if (proxy->settles_again)
+        settle_writes(proxy);
+    else
+        agent_on_settled(proxy->agent);
+}
+
+/* On a worker's thread. */
+static void on_worker_settled(void *context)
+{
+    struct proxy *proxy = context;
+    if (atomic_fetch_sub(&proxy->settling, 1) == 1)
+        mailbox_post(proxy->mailbox, &proxy->settled);
+}
+
+static void settle_writes(void *context)
+{
+    struct proxy *proxy = context;
+    proxy->settles_again = proxy->is_settling;
+    if (proxy->is_settling)
+        return;
+    if (proxy->phase != ADMIN_SERVING) { /* there are no clients, or soon none */
+        agent_on_settled(proxy->agent);
+        return;
+    }
+    proxy->is_settling = true;
+    atomic_store(&proxy->settling, proxy->worker_count);
+    for (unsigned i = 0; i < proxy->worker_count; i++)
+        settle_begin(&proxy->workers[i], on_worker_settled, proxy);
+}
+
+/* ---- applying ---- */
 
 /* A client needs three descriptors, its own and one to each cluster; the usual soft limit of 1024
  * would end at 340 clients. */
@@ -439,6 +484,7 @@ static int run(struct proxy *proxy)
     proxy->mailbox = mailbox_new(proxy->base, proxy);
     CHECK(proxy->mailbox != NULL);
     proxy->switched.run = run_switched;
+    proxy->settled.run = run_settled;
     proxy->retry = evtimer_new(proxy->base, on_retry, proxy);
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
         proxy->signals[i] = evsignal_new(proxy->base, numbers[i], on_signal, proxy);
@@ -464,7 +510,8 @@ static int run(struct proxy *proxy)
     for (int i = 0; i < CLUSTER_COUNT; i++)
         proxy->clusters[i] = cluster_new(&proxy->loop, &proxy->config, proxy->tls_store,
                                          (enum cluster_id)i, proxy->watch, on_topology, proxy);
-    struct agent_hooks hooks = {.context = proxy, .apply = apply_snapshot, .stats = read_stats};
+    struct agent_hooks hooks = {
+        .context = proxy, .apply = apply_snapshot, .settle = settle_writes, .stats = read_stats};
     proxy->agent = agent_new(proxy->base, &proxy->config, proxy->snapshot, &hooks);
 
     run_loop(proxy);

@@ -7,6 +7,7 @@
 #include <event2/listener.h>
 
 #include "dataplane/session.h"
+#include "dataplane/settle.h"
 #include "dataplane/worker.h"
 
 /* Sessions surveyed in one turn: their heartbeats fit into few chunks, and the other clients of the
@@ -65,6 +66,8 @@ static uint64_t soonest_ns(struct worker *worker)
                                        request_timeout_ns(worker));
     if (worker->is_draining)
         soonest = timing_sooner(soonest, worker->drain_deadline_ns);
+    if (worker->settling != NULL)
+        soonest = timing_sooner(soonest, worker_now(worker) + TIMING_SETTLE_NS);
     return soonest;
 }
 
@@ -161,4 +164,6 @@ void timing_run(struct worker *worker)
         go_on_surveying(worker);
     if (now >= timing->accept_ns)
         accept_again(worker);
+    if (UNLIKELY(worker->settling != NULL))
+        settle_run(worker);
 }

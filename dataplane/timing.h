@@ -7,6 +7,7 @@
  *   a step of a handshake  to TIMING_WATCH_NS   worker->watched, looked through when one is due
  *   the survey             to TIMING_SURVEY_NS  each session says when it needs the next one
  *   the listener's return, the end of draining  one moment each
+ *   writes of before       looked for each TIMING_SETTLE_NS while somebody waits for their end
  *
  * Nothing is set anew for a request: an alarm that rings too early finds nothing due and is set
  * again. Heartbeats of idle connections gather by themselves, see upstream_survey. */
@@ -28,6 +29,9 @@ struct worker;
 
 /* From the beginning of one survey to the next at least. */
 #define TIMING_SURVEY_NS NS_PER_S
+
+/* While a wait for writes is under way (settle.h). */
+#define TIMING_SETTLE_NS (2 * NS_PER_MS)
 
 /* Moments, in ns of the worker's clock; TIMING_NEVER: there is none. */
 struct timing {

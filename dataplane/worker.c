@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "dataplane/opening.h"
 #include "dataplane/session.h"
+#include "dataplane/settle.h"
 #include "dataplane/supported.h"
 #include "dataplane/tls_context.h"
 
@@ -368,6 +369,7 @@ void worker_fini(struct worker *worker)
     if (worker->listener != NULL)
         evconnlistener_free(worker->listener);
     timing_fini(worker);
+    settle_free(worker->settling);
     mailbox_free(worker->mailbox);
     snapshot_put(worker->snapshot);
     for (int i = 0; i < CLUSTER_COUNT; i++)

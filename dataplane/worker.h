@@ -65,6 +65,7 @@ struct worker {
     struct list doomed; /* sessions to free at the end of the turn */
     struct list spent;  /* openings to free at the end of the turn */
     uint64_t drain_deadline_ns;
+    struct settle *settling; /* NULL: no wait for writes is under way */
 
     struct request_pool requests;
     struct prepared_cache prepared;
