@@ -277,6 +277,9 @@ COLD static bool inspect(struct session *session, const struct request *request,
     } else if (request->statement.class == REQUEST_USE && header.opcode == CQL_OPCODE_RESULT) {
         remember_keyspace(session, header, body);
         shadow_follow_keyspace(session);
+        for (int i = 0; i < CLUSTER_COUNT; i++)
+            if (request->outcomes[i] == OUTCOME_NOT_ASKED)
+                upstream_follow_keyspace(&session->upstreams[i]);
     }
     return true;
 }

@@ -348,6 +348,7 @@ APART static void on_prepare(struct dispatch *dispatch)
         route_plan(REQUEST_CONTROL, true, session->worker->snapshot, session->canary_number);
     preparation->function_markers = markers;
     preparation->missing = (uint8_t)(plan_asks(plan) ^ EDIT_BOTH);
+    preparation->routing_serial = session->worker->snapshot->serial;
     struct request *request =
         send_request(dispatch, (struct statement_class){.class = REQUEST_CONTROL}, 1, plan);
     if (request != NULL)
@@ -575,8 +576,11 @@ void dispatch_request(struct session *session, struct cql_header header, const u
     edits_reset(dispatch.edits);
     if (session->state == SESSION_DRAINING) {
         metrics_add(session->worker->metrics, METRIC_REFUSED_DRAINING, 1);
-        session_reply_error(session, header.stream, CQL_ERROR_OVERLOADED,
-                            "Shutting down, please retry on next host.");
+        session_reply_error(
+            session, header.stream, CQL_ERROR_OVERLOADED,
+            session->is_sent_away
+                ? "A cluster that has come into use asks for another connection, please reconnect."
+                : "Shutting down, please retry on next host.");
         return;
     }
     if (UNLIKELY((header.flags & CQL_FLAG_COMPRESSED) != 0) && !packed_begin(&dispatch))

@@ -414,6 +414,26 @@ void session_on_upstream_refused(struct session *session, struct upstream *upstr
     fail(session, CLOSE_HANDSHAKE_REFUSED, text);
 }
 
+void handshake_follow_use(struct session *session)
+{
+    struct upstream *primary = primary_of(session), *secondary = secondary_of(session);
+    if (session->state == SESSION_OPENING && is_opened(session, secondary->cluster) &&
+        !upstream_is_in_use(primary) && upstream_is_in_use(secondary)) {
+        /* Nobody has been told a word of it. */
+        session->auth_primary = secondary->cluster;
+        primary = secondary;
+        secondary = secondary_of(session);
+    }
+    if (!is_opened(session, secondary->cluster) || upstream_is_in_use(secondary))
+        return;
+    session->opened &= (uint8_t) ~(1u << secondary->cluster);
+    upstream_fini(secondary);
+    if (session->state == SESSION_OPENING && primary->state == UPSTREAM_STARTED)
+        on_all_started(session);
+    else if (session->state == SESSION_SECONDARY)
+        become_ready(session);
+}
+
 void session_on_upstream_failed(struct session *session, struct upstream *upstream)
 {
     char text[320];

@@ -87,6 +87,7 @@ struct prepared *preparation_finish(const struct preparation *preparation, struc
     struct prepared_facts facts = {
         .ids = {result.id, is_single ? result.id : span_of(&preparation->id)},
         .missing = preparation->missing,
+        .routing_serial = preparation->routing_serial,
         .columns_differ = !is_whole || !same_columns(preparation, result.result_metadata),
         .statement = preparation->statement,
         .functions = functions,

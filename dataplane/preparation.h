@@ -12,6 +12,7 @@ struct preparation {
     struct prepared_id id;          /* the target's; empty until it has answered */
     struct prepared_id metadata_id; /* the target's, where the protocol has them */
     uint8_t missing;                /* 1 << cluster: not asked */
+    uint64_t routing_serial;        /* of the routing state that said so */
     bool has_columns;               /* the target's could be read */
     struct dynbuf columns;
     struct cql_span text; /* data NULL: longer than PREPARED_TEXT_MAX */

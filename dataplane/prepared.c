@@ -109,6 +109,7 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
                    .columns_differ = facts->columns_differ || facts->missing != 0,
                    .missing = facts->missing,
                    .has_functions = facts->functions != NULL},
+        .routing_serial = facts->routing_serial,
         .functions = facts->functions,
         .text_length = text.length,
     };
@@ -201,6 +202,12 @@ static void take_over_metadata_ids(struct prepared *prepared, const struct prepa
     memcpy(prepared->metadata_ids, before->metadata_ids, sizeof prepared->metadata_ids);
 }
 
+static bool is_behind(const struct prepared *prepared, const struct prepared *present)
+{
+    return prepared->traits.missing != 0 && present->traits.missing == 0 &&
+           prepared->routing_serial < present->routing_serial;
+}
+
 struct prepared_change prepared_registry_add(struct prepared_registry *registry,
                                              struct prepared *prepared)
 {
@@ -211,6 +218,10 @@ struct prepared_change prepared_registry_add(struct prepared_registry *registry,
     pthread_mutex_lock(&shard->mutex);
     size_t before = shard->entries.count;
     struct prepared_slot *slot = find_slot(shard, hash, id);
+    if (slot != NULL && is_behind(prepared, slot->item)) {
+        pthread_mutex_unlock(&shard->mutex);
+        return change;
+    }
     if (slot != NULL) {
         take_over_metadata_ids(prepared, slot->item);
         remove_entry(registry, shard, slot);

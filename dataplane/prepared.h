@@ -61,6 +61,7 @@ struct prepared {
                                  was evicted): look the id up again */
     _Atomic bool is_used;     /* since the eviction hand last came by */
     struct prepared_traits traits;
+    uint64_t routing_serial;         /* of the routing state it was prepared by */
     struct function_plan *functions; /* NULL: none */
     struct prepared_id ids[CLUSTER_COUNT];
     struct prepared_id metadata_ids[CLUSTER_COUNT]; /* of the result metadata; empty: none known */
@@ -76,6 +77,7 @@ struct prepared_facts {
     struct cql_span metadata_ids[CLUSTER_COUNT];
     bool columns_differ;
     uint8_t missing; /* its id is the other's: most often it will be, and nothing is sent by it */
+    uint64_t routing_serial; /* of the routing state that says what is missing */
     struct statement_class statement;
     struct function_plan *functions; /* malloc'd; becomes the entry's, if one is made */
     struct cql_span text;
@@ -100,8 +102,10 @@ struct prepared_change {
 
 /* Adds the entry, or replaces the one with the same origin id; may evict others. What only newer
  * protocol versions tell (metadata ids) is taken over from the replaced entry when the new one
- * lacks it. The registry takes its own reference. Without memory the entry is not added: as if it
- * had been evicted at once. */
+ * lacks it; one that is missing on a cluster does not replace one that is not, and was prepared by
+ * a newer routing state: workers do not switch in the same instant, and clients of those who have
+ * would be asked to prepare it over and over. The registry takes its own reference. Without memory
+ * the entry is not added: as if it had been evicted at once. */
 struct prepared_change prepared_registry_add(struct prepared_registry *registry,
                                              struct prepared *prepared);
 /* By the client's id: an entry with a reference for the caller, or NULL. */

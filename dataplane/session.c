@@ -435,9 +435,14 @@ void session_close_after_reply(struct session *session, enum close_reason reason
     stream_close_when_flushed(&session->client);
 }
 
+static bool is_idle_at_last(const struct session *session)
+{
+    return session->state == SESSION_DRAINING && session->unanswered == 0 && session->lock == NULL;
+}
+
 void session_end_if_idle(struct session *session)
 {
-    if (session->state == SESSION_DRAINING && session->unanswered == 0 && session->lock == NULL)
+    if (is_idle_at_last(session) && !session->is_sent_away)
         session_close_after_reply(session, CLOSE_DRAINED, "");
 }
 
@@ -451,8 +456,21 @@ void session_drain(struct session *session)
     }
 }
 
+/* Ended by the survey, so that what the client has sent by now is read and answered. */
+void session_send_away(struct session *session, enum close_reason reason)
+{
+    if (session->state != SESSION_READY)
+        return;
+    session->state = SESSION_DRAINING;
+    session->is_sent_away = true;
+    session->close_reason = reason;
+    timing_survey_by(&session->worker->timing, worker_now(session->worker));
+}
+
 void session_follow_use(struct session *session)
 {
+    if (session->state > SESSION_ACCEPTED && session->state < SESSION_READY)
+        handshake_follow_use(session);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         if (session->state == SESSION_READY || session->state == SESSION_DRAINING)
             upstream_follow_use(&session->upstreams[i]);
@@ -466,6 +484,11 @@ uint64_t session_survey(struct session *session)
     if (session->state == SESSION_READY || session->state == SESSION_DRAINING) {
         for (int i = 0; i < CLUSTER_COUNT && session->state != SESSION_DOOMED; i++)
             due = timing_sooner(due, upstream_survey(&session->upstreams[i]));
+        if (UNLIKELY(session->is_sent_away)) {
+            due = worker_now(session->worker) + TIMING_SURVEY_NS;
+            if (is_idle_at_last(session))
+                session_close_after_reply(session, session->close_reason, "");
+        }
         return timing_sooner(due, shadow_survey(session));
     }
     due = end_of_patience(session);

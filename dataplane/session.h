@@ -75,6 +75,7 @@ struct session {
     enum session_state state;
     enum close_reason close_reason;
     bool is_over_limit;
+    bool is_sent_away;                /* draining since its client has to connect anew */
     uint8_t canary_number;            /* route.h: whether canary reads are for it */
     uint8_t version;                  /* protocol version of the client, fixed by its STARTUP */
     enum cql_compression compression; /* agreed on in STARTUP */
@@ -120,12 +121,14 @@ void session_close_after_reply(struct session *session, enum close_reason reason
                                const char *detail);
 /* Answers new requests with OVERLOADED from now on and ends when nothing is in flight. */
 void session_drain(struct session *session);
+/* The same for a client that has to connect anew; reason says why. */
+void session_send_away(struct session *session, enum close_reason reason);
 /* While draining: ends if nothing is in flight. */
 void session_end_if_idle(struct session *session);
 /* Time limits that need no precision. Returns when it must be called again at the latest, if
  * nothing happens that asks for it (timing_survey_by) before; TIMING_NEVER: not at all. */
 uint64_t session_survey(struct session *session);
-/* A session that serves its client: its connections follow the routing state in force. */
+/* The routing state has changed: the session's connections follow it. */
 void session_follow_use(struct session *session);
 
 /* Queues a frame made by the proxy. */
@@ -148,6 +151,8 @@ void session_unlock(struct session *session);
 /* A frame that came before the session was ready. body is borrowed. */
 void handshake_on_client_frame(struct session *session, struct cql_header header,
                                const uint8_t *body);
+/* A cluster may have gone out of use: the handshake does not wait for it any longer. */
+void handshake_follow_use(struct session *session);
 /* The cluster has answered STARTUP (upstream->reply_*). */
 void session_on_upstream_started(struct session *session, struct upstream *upstream);
 /* The auth-primary has answered the client's token (upstream->reply_*). */

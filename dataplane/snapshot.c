@@ -2,11 +2,14 @@
  * snapshot_new. */
 #include "dataplane/snapshot.h"
 
+static _Atomic uint64_t last_serial;
+
 struct snapshot *snapshot_new(const struct snapshot *value)
 {
     struct snapshot *snapshot = malloc(sizeof *snapshot);
     CHECK(snapshot != NULL);
     *snapshot = *value;
+    snapshot->serial = atomic_fetch_add(&last_serial, 1) + 1;
     atomic_init(&snapshot->references, 1);
     return snapshot;
 }

@@ -22,6 +22,7 @@ struct snapshot {
     _Atomic uint32_t references;
     char
         store_id[STORE_ID_MAX + 1]; /* "" : from the environment, no control plane has spoken yet */
+    uint64_t serial;                /* of this process; later ones have higher numbers */
     uint64_t revision;              /* 0 together with an empty store_id */
     char digest[DIGEST_MAX + 1];
     bool forward_reads_to_target;

@@ -64,6 +64,8 @@ static uint64_t soonest_ns(struct worker *worker)
         soonest =
             timing_sooner(soonest, CONTAINER_OF(oldest, struct request, deadline)->started_ns +
                                        request_timeout_ns(worker));
+    if (worker->switching.snapshot != NULL)
+        soonest = timing_sooner(soonest, worker->switching.by_ns);
     if (worker->is_draining)
         soonest = timing_sooner(soonest, worker->drain_deadline_ns);
     if (worker->settling != NULL)

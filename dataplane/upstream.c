@@ -30,6 +30,10 @@
 /* AUTH_RESPONSE rounds the proxy goes through with one node, as zdm-proxy. */
 #define AUTH_TURNS_MAX 6
 
+/* What the client has shown was refused and will most likely be again: each attempt costs the
+ * cluster the work of checking a password. */
+#define REFUSED_RETRY_NS (30 * NS_PER_S)
+
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_LAST_MS  2000
 
@@ -125,15 +129,48 @@ static void wait_and_retry(struct upstream *upstream)
     /* Spread by address, so that the sessions of a dead node do not all come back in the same
      * instant. */
     uint32_t jitter = (uint32_t)((uintptr_t)upstream >> 7) % (backoff / 2 + 1);
-    if (!upstream->is_entering)
+    /* A cluster that comes into use gets a second chance, or the time to tell its nodes. */
+    if (!upstream->is_entering || (upstream->topology != NULL && backoff > BACKOFF_FIRST_MS)) {
+        upstream_end_entering(upstream);
         upstream_release_client(upstream);
+    }
     upstream->state = UPSTREAM_RETRY;
     upstream->backoff_ms = backoff * 2 > BACKOFF_LAST_MS ? BACKOFF_LAST_MS : backoff * 2;
     upstream_watch(upstream, worker_now(worker_of(upstream)) + (backoff / 2 + jitter) * NS_PER_MS);
 }
 
+/* A cluster that comes into use does not take what the client has shown. What the other one can do
+ * alone goes on; the rest is refused for this reason. */
+static void stay_refused(struct upstream *upstream, const char *reason, bool must_come_again)
+{
+    uint64_t now = worker_now(worker_of(upstream));
+    snprintf(upstream->last_error, sizeof upstream->last_error, "%s", reason);
+    if (!upstream->is_refused)
+        LOG_WARN("upstream_refused", "client=%s cluster=%s node=%s reason=\"%s\"",
+                 upstream->session->peer, cluster_name(upstream->cluster),
+                 upstream_node_name(upstream), upstream->last_error);
+    close_socket(upstream);
+    forget_reply(upstream);
+    upstream->is_refused = true;
+    upstream->must_come_again = must_come_again;
+    upstream->state = UPSTREAM_RETRY;
+    upstream_end_entering(upstream);
+    upstream_release_client(upstream);
+    upstream_watch(upstream, now + REFUSED_RETRY_NS + now % REFUSED_RETRY_NS);
+    upstream_follow_use(upstream);
+}
+
+static bool is_newcomer(const struct upstream *upstream)
+{
+    return upstream->is_entering || upstream->is_refused;
+}
+
 static void fail_opening(struct upstream *upstream)
 {
+    if (upstream->is_version_refused && is_newcomer(upstream)) {
+        stay_refused(upstream, "does not speak the client's protocol version", true);
+        return;
+    }
     if (upstream->is_version_refused && !upstream->is_shadow) {
         session_close(upstream->session, CLOSE_VERSION_REFUSED, upstream->last_error);
         return;
@@ -231,6 +268,12 @@ void upstream_reopen(struct upstream *upstream)
     open_with_current_topology(upstream);
 }
 
+void upstream_enter(struct upstream *upstream)
+{
+    upstream->backoff_ms = BACKOFF_FIRST_MS;
+    upstream_reopen(upstream);
+}
+
 void upstream_open(struct upstream *upstream)
 {
     CHECK(upstream->state == UPSTREAM_IDLE);
@@ -281,6 +324,10 @@ static void refuse(struct upstream *upstream, const char *detail)
     }
     if (upstream->is_shadow)
         give_up_node(upstream, detail == NULL ? "refused the client's credentials" : detail);
+    else if (is_newcomer(upstream) && detail == NULL)
+        stay_refused(upstream, "refused the client's credentials", false);
+    else if (is_newcomer(upstream) && session->tokens[upstream->cluster].data == NULL)
+        stay_refused(upstream, detail, true);
     else if (detail == NULL)
         session_close(session, CLOSE_LOST_FOR_GOOD, "the reopened connection was refused");
     else if (session->tokens[upstream->cluster].data == NULL) /* nobody knew it would ask */
@@ -393,6 +440,12 @@ static void restore(struct upstream *upstream)
         upstream_become_ready(upstream);
         return;
     }
+    if (is_newcomer(upstream)) {
+        LOG_DEBUG("upstream_entered", "client=%s cluster=%s node=%s", session->peer,
+                  cluster_name(upstream->cluster), upstream_node_name(upstream));
+        upstream_become_ready(upstream);
+        return;
+    }
     metrics_add(
         worker_of(upstream)->metrics,
         is_origin(upstream) ? METRIC_UPSTREAM_REOPENED_ORIGIN : METRIC_UPSTREAM_REOPENED_TARGET, 1);
@@ -434,6 +487,8 @@ void upstream_become_ready(struct upstream *upstream)
     node_watch_serves(upstream->node->health, worker->metrics);
     list_remove(&upstream->watched);
     forget_reply(upstream);
+    upstream_end_entering(upstream);
+    upstream->is_refused = upstream->must_come_again = false;
     upstream_release_client(upstream);
     upstream_follow_registration(upstream);
 }
@@ -766,6 +821,8 @@ void upstream_init(struct upstream *upstream, struct session *session, enum clus
 void upstream_fini(struct upstream *upstream)
 {
     opening_cancel(upstream->opening);
+    upstream_end_entering(upstream);
+    upstream->is_refused = upstream->must_come_again = false;
     close_socket(upstream);
     forget_reply(upstream);
     topology_put(upstream->topology);

@@ -60,8 +60,10 @@ struct upstream {
     /* The client is not read: READY on a node that is in the topology no more, or on the way from a
      * node to the next. */
     bool is_leaving;
-    bool
-        is_entering; /* is_leaving, for a cluster that has come into use: not given up for a node */
+    bool is_entering; /* on the way to a cluster that comes into use: counted in
+                         worker->switching until it is there or has failed */
+    bool is_refused;  /* what the client has shown is of no use there: tried again now and then */
+    bool must_come_again; /* another connection of the client's might do */
     uint64_t leave_by_ns;
     const struct topology_node *node;
     struct metrics_node *metrics;
@@ -142,8 +144,12 @@ void upstream_release_client(struct upstream *upstream);
 /* As upstream_hold_client, for a connection to a cluster that has come into use: until it is ready,
  * or a request would have timed out. */
 void upstream_hold_for_entry(struct upstream *upstream);
+/* Reads the client no more and, as soon as nothing is in flight, opens the connection anew. */
+void upstream_move(struct upstream *upstream);
 /* Closes the connection, on which nothing is awaited, and opens it anew (upstream.c). */
 void upstream_reopen(struct upstream *upstream);
+/* Opens the connection to a cluster that comes into use (upstream.c). */
+void upstream_enter(struct upstream *upstream);
 
 /* ---- upstream_use.c ---- */
 /* The session is ready, or the routing state has changed: the connection to a cluster that has come
@@ -152,7 +158,11 @@ void upstream_follow_use(struct upstream *upstream);
 /* The cluster is not in use: closes the connection as soon as nobody waits for an answer of it;
  * also from upstream_on_deadline. */
 void upstream_try_to_rest(struct upstream *upstream);
-/* Whether the cluster is in use. */
+/* The connection is there, or will not be soon: the change of the routing state need not wait. */
+void upstream_end_entering(struct upstream *upstream);
+/* The client's keyspace has changed by a USE that this cluster, not in use then, was not sent. */
+void upstream_follow_keyspace(struct upstream *upstream);
+/* Whether the cluster is in use, or comes into it just now. */
 bool upstream_is_in_use(const struct upstream *upstream);
 /* Events come from the leading cluster: it is sent the client's REGISTER if it has not been. */
 void upstream_follow_registration(struct upstream *upstream);

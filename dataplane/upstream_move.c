@@ -55,7 +55,6 @@ void upstream_hold_for_entry(struct upstream *upstream)
     bool is_known = worker->topologies[upstream->cluster] != NULL;
     if (is_known && !has_other_node(upstream))
         return;
-    upstream->is_entering = true;
     hold(upstream, timeout < ENTRY_NS_MAX ? timeout : ENTRY_NS_MAX);
 }
 
@@ -64,7 +63,7 @@ void upstream_release_client(struct upstream *upstream)
     struct session *session = upstream->session;
     if (!upstream->is_leaving)
         return;
-    upstream->is_leaving = upstream->is_entering = false;
+    upstream->is_leaving = false;
     if (!session->upstreams[cluster_other(upstream->cluster)].is_leaving)
         stream_resume(&session->client, STREAM_PAUSE_MOVING);
 }
@@ -102,10 +101,16 @@ void upstream_try_to_leave(struct upstream *upstream)
     upstream_reopen(upstream);
 }
 
+void upstream_move(struct upstream *upstream)
+{
+    struct worker *worker = upstream->session->worker;
+    hold(upstream, worker->live.request_timeout_ns + NS_PER_S);
+    upstream_watch(upstream, worker_now(worker));
+}
+
 void upstream_on_topology(struct upstream *upstream)
 {
     struct worker *worker = upstream->session->worker;
-    uint64_t patience = worker->live.request_timeout_ns + NS_PER_S;
     if (upstream->state == UPSTREAM_RETRY && upstream->topology == NULL) {
         upstream_watch(upstream, worker_now(worker)); /* until now there was nobody to ask */
         return;
@@ -114,6 +119,5 @@ void upstream_on_topology(struct upstream *upstream)
         upstream->is_leaving ||
         is_listed(worker->topologies[upstream->cluster], upstream->node->name))
         return;
-    hold(upstream, patience);
-    upstream_watch(upstream, worker_now(worker));
+    upstream_move(upstream);
 }

@@ -12,9 +12,16 @@ static struct worker *worker_of(const struct upstream *upstream)
     return upstream->session->worker;
 }
 
-bool upstream_is_in_use(const struct upstream *upstream)
+static bool is_in_force(const struct upstream *upstream)
 {
     return !snapshot_is_idle(worker_of(upstream)->snapshot, upstream->cluster);
+}
+
+bool upstream_is_in_use(const struct upstream *upstream)
+{
+    const struct switching *switching = &worker_of(upstream)->switching;
+    return is_in_force(upstream) ||
+           (switching->snapshot != NULL && switching->enters[upstream->cluster]);
 }
 
 /* ---- out of use ---- */
@@ -53,6 +60,20 @@ void upstream_try_to_rest(struct upstream *upstream)
 
 /* ---- into use ---- */
 
+static void begin_to_enter(struct upstream *upstream)
+{
+    if (!upstream->is_entering)
+        worker_of(upstream)->switching.entering++;
+    upstream->is_entering = true;
+}
+
+void upstream_end_entering(struct upstream *upstream)
+{
+    if (upstream->is_entering)
+        worker_of(upstream)->switching.entering--;
+    upstream->is_entering = false;
+}
+
 void upstream_follow_registration(struct upstream *upstream)
 {
     struct session *session = upstream->session;
@@ -64,13 +85,30 @@ void upstream_follow_registration(struct upstream *upstream)
 
 void upstream_follow_use(struct upstream *upstream)
 {
+    struct session *session = upstream->session;
     if (!upstream_is_in_use(upstream)) {
         if (upstream->state != UPSTREAM_IDLE)
             upstream_try_to_rest(upstream);
-    } else if (upstream->state == UPSTREAM_IDLE && upstream->session->state == SESSION_READY) {
-        upstream_hold_for_entry(upstream);
-        upstream_reopen(upstream);
+    } else if (upstream->state == UPSTREAM_IDLE && session->state == SESSION_READY) {
+        begin_to_enter(upstream);
+        if (is_in_force(upstream))
+            upstream_hold_for_entry(upstream);
+        upstream_enter(upstream);
+    } else if (upstream->must_come_again && is_in_force(upstream)) {
+        session_send_away(session, upstream->is_version_refused ? CLOSE_VERSION_REFUSED
+                                                                : CLOSE_LOST_FOR_GOOD);
     } else {
         upstream_follow_registration(upstream);
     }
+}
+
+void upstream_follow_keyspace(struct upstream *upstream)
+{
+    if (upstream->state != UPSTREAM_READY && upstream->state != UPSTREAM_RESTORE)
+        return; /* it has not come to its keyspace yet */
+    begin_to_enter(upstream);
+    if (upstream->state == UPSTREAM_RESTORE)
+        upstream_reopen(upstream);
+    else
+        upstream_move(upstream);
 }

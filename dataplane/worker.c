@@ -122,6 +122,8 @@ static void *run(void *context)
         worker->loop.now_ns = clock_now_ns();
         stream_loop_run_again(&worker->loop);
         timing_run(worker);
+        if (UNLIKELY(worker->switching.snapshot != NULL))
+            switching_run(worker);
         stream_loop_flush(&worker->loop);
         reap(worker);
         check_drained(worker);
@@ -138,34 +140,12 @@ struct snapshot_message {
     void *context;
 };
 
-/* Which clusters are in use has changed: the connections of clients follow. */
-static void follow_use(struct worker *worker)
-{
-    for (struct list *node = worker->sessions.next; node != &worker->sessions; node = node->next)
-        session_follow_use(CONTAINER_OF(node, struct session, link));
-}
-
-/* The snapshot's reference becomes the worker's. */
-static void go_by(struct worker *worker, struct snapshot *snapshot)
-{
-    worker->snapshot = snapshot;
-    worker->live = live_settings_of(worker->config, snapshot);
-    worker->loop.primary = snapshot_primary(snapshot);
-}
-
 static void run_snapshot_message(struct mailbox_message *message, void *owner)
 {
     struct snapshot_message *switching = CONTAINER_OF(message, struct snapshot_message, message);
     struct worker *worker = owner;
-    struct snapshot *before = worker->snapshot;
     worker->loop.now_ns = clock_now_ns();
-    go_by(worker, switching->snapshot);
-    if (memcmp(before->skip_writes, worker->snapshot->skip_writes, sizeof before->skip_writes) != 0)
-        follow_use(worker);
-    snapshot_put(before);
-    /* For shadows that are not needed any more, and what a shorter time limit ends sooner. */
-    timing_survey_by(&worker->timing, worker_now(worker));
-    switching->done(switching->context);
+    switching_begin(worker, switching->snapshot, switching->done, switching->context);
     free(switching);
 }
 
@@ -324,7 +304,7 @@ bool worker_init(struct worker *worker, struct worker_shared *shared, unsigned i
     for (int i = 0; i < TLS_SIDE_COUNT; i++)
         tls_thread_switch(&worker->tls, (enum tls_side)i, shared->tls[i]);
     worker->loop.tls = &worker->tls;
-    go_by(worker, snapshot_get(snapshot));
+    switching_go_by(worker, snapshot_get(snapshot));
     for (int i = 0; i < CLUSTER_COUNT; i++)
         worker->topologies[i] = topologies[i] == NULL ? NULL : topology_get(topologies[i]);
     make_offer(worker);
@@ -372,6 +352,7 @@ void worker_fini(struct worker *worker)
     settle_free(worker->settling);
     mailbox_free(worker->mailbox);
     snapshot_put(worker->snapshot);
+    switching_fini(worker);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         topology_put(worker->topologies[i]);
     prepared_cache_fini(&worker->prepared);

@@ -20,6 +20,7 @@
 #include "dataplane/request.h"
 #include "dataplane/snapshot.h"
 #include "dataplane/stream.h"
+#include "dataplane/switching.h"
 #include "dataplane/timing.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/topology.h"
@@ -83,6 +84,7 @@ struct worker {
     uint64_t wall_at_ns;
     struct edits edits;          /* dispatch.c: of the request at hand */
     struct dynbuf batch_handles; /* dispatch.c: prepared statements of the BATCH at hand */
+    struct switching switching;  /* to the next routing state */
 };
 
 /* Makes the worker and its listener on PROXY_QUERY_ADDRESS:PROXY_QUERY_PORT. The snapshot and the

@@ -9,6 +9,7 @@ import pytest
 from support.control_plane import Control, DataPlane
 from support.programs import BIN, Lab
 from support.waiting import wait_until
+from support.walk import ENDS, Walk
 
 _names = itertools.count()
 
@@ -80,6 +81,17 @@ def controlled(lab, named_pair):
     proxy.wait_metric("zdm_control_connected", 1)
     wait_until(lambda: [plane for plane in control.dataplanes() if plane["connected"]], "the control plane sees the proxy")
     return control, proxy, state
+
+
+@pytest.fixture
+def walk(lab):
+    return Walk(lab)
+
+
+@pytest.fixture(params=ENDS)
+def end(request):
+    """A phase at either end of the line."""
+    return request.param
 
 
 @pytest.fixture

@@ -9,78 +9,7 @@ import pytest
 from support import wire
 from support.load import Load, reads_from
 from support.waiting import wait_until
-
-ENDS = {"passthrough": ("origin", "target"), "target_only": ("target", "origin")}
-SPLIT = {"passthrough": "dual_write", "target_only": "target_primary"}
-PACE = {
-    "HEARTBEAT_RETRY_INTERVAL_MIN_MS": "50",
-    "HEARTBEAT_RETRY_INTERVAL_MAX_MS": "500",
-    "HEARTBEAT_INTERVAL_MS": "500",
-    "CLUSTER_CONNECTION_TIMEOUT_MS": "2000",
-    "REQUEST_TIMEOUT_MS": "2000",
-    "READINESS_REQUIRES_BOTH": "true",
-}
-SCHEMA = (
-    "CREATE KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}",
-    "CREATE TABLE ks.kv (k int PRIMARY KEY, v text)",
-)
-_keys = itertools.count(2000000)
-
-
-class Walk:
-    """A proxy that follows a control plane, between two clusters; row 1 of ks.kv names its cluster."""
-
-    def __init__(self, lab, **options):
-        self.lab = lab
-        self.clusters = dict(zip(("origin", "target"), lab.named_pair(**options), strict=True))
-        self.control = lab.control().start()
-        self.state = lab.directory / "state"
-        self.state.mkdir()
-        self.proxy = lab.proxy(*self.clusters.values(), CONTROL_SOCKET=str(self.control.socket_path),
-                               STATE_DIRECTORY=str(self.state), **PACE).start()  # fmt: skip
-        self.follow()
-
-    def follow(self):
-        wait_until(lambda: [plane for plane in self.control.dataplanes() if plane["in_sync"]], "the proxy follows")
-
-    def go(self, phase):
-        self.control.force(phase)
-
-    def to(self, end):
-        """To an end of the line by allowed moves; the cluster in use and the idle one."""
-        if end == "target_only":
-            self.go("target_primary")
-        self.go(end)
-        return (self.clusters[name] for name in ENDS[end])
-
-    def has(self, cluster, key):
-        return cluster.rows(f"SELECT v FROM ks.kv WHERE k = {key}") == [[b"x"]]
-
-    def upstreams(self, name):
-        """Connections for requests to that cluster."""
-        metrics = self.proxy.metrics()
-        return sum(value for series, value in metrics.items() if series.startswith(f"zdm_{name}_connections_total"))
-
-    def comes_back(self, cluster):
-        """A cluster that was killed, with its schema: it had it in memory only."""
-        cluster.start()
-        cluster.query(*SCHEMA, f"INSERT INTO ks.kv (k, v) VALUES (1, '{cluster.name}')")
-
-
-@pytest.fixture
-def walk(lab):
-    return Walk(lab)
-
-
-def write(client):
-    key = next(_keys)
-    client.query(f"INSERT INTO ks.kv (k, v) VALUES ({key}, 'x')")
-    return key
-
-
-@pytest.fixture(params=ENDS)
-def end(request):
-    return request.param
+from support.walk import ENDS, KEYS, PACE, SCHEMA, SPLIT, write
 
 
 # ---- without the idle cluster ----
@@ -190,7 +119,7 @@ def test_an_answer_on_its_way_is_waited_for(walk, end):
     if end == "target_only":
         walk.go("target_primary")
     with walk.proxy.connect() as client:
-        key = next(_keys)
+        key = next(KEYS)
         idle.fault("delay", "writes", times=1, ms=800)
         client.send("QUERY", wire.query_body(f"INSERT INTO ks.kv (k, v) VALUES ({key}, 'x')"), 5)
         wait_until(lambda: walk.has(idle, key), "the write is on its way")
@@ -242,12 +171,12 @@ def test_it_comes_into_use_though_it_was_never_reached(walk, end):
 # ---- what belongs to a connection ----
 
 
-def test_the_keyspace_goes_along(walk, end):
+def test_theKEYSpace_goes_along(walk, end):
     used, idle = walk.to(end)
     with walk.proxy.connect() as client:
         client.query("USE ks")
         walk.go(SPLIT[end])
-        key = next(_keys)
+        key = next(KEYS)
         client.query(f"INSERT INTO kv (k, v) VALUES ({key}, 'x')")
     assert walk.has(used, key) and walk.has(idle, key)
 
@@ -258,7 +187,7 @@ def test_prepared_meanwhile_is_prepared_again(walk, end):
     text = "INSERT INTO ks.kv (k, v) VALUES (?, 'x')"
     with walk.proxy.connect() as client:
         prepared = client.prepare(text)
-        alone, both = next(_keys), next(_keys)
+        alone, both = next(KEYS), next(KEYS)
         client.execute(prepared, [wire.int_value(alone)])
         assert walk.has(used, alone) and idle.stats()["prepared"] == 0
         walk.go(SPLIT[end])
@@ -274,10 +203,10 @@ def test_a_driver_prepares_again_by_itself(walk, end):
     with walk.proxy.driver() as session:
         insert = session.prepare("INSERT INTO ks.kv (k, v) VALUES (?, 'x')")
         for phase in (SPLIT[end], end, SPLIT[end]):
-            key = next(_keys)
+            key = next(KEYS)
             session.execute(insert, [key])
             walk.go(phase)
-        key = next(_keys)
+        key = next(KEYS)
         session.execute(insert, [key])
     assert walk.has(used, key) and walk.has(idle, key)
 
@@ -348,7 +277,7 @@ def test_credentials(guarded, end, forward):
     """Alone, a cluster takes its own credentials or, as the client cannot know the phase, those the proxy has for the other one; never
     wrong ones. The other cluster is opened later with the right ones."""
     lab, clusters = guarded
-    number = next(_keys)
+    number = next(KEYS)
     state = lab.directory / f"state-{number}"
     state.mkdir()
     control = lab.control(f"control-{number}").start()
@@ -386,7 +315,13 @@ def test_a_cluster_that_asks_unexpectedly_sends_clients_back(lab):
     control.force("passthrough")
     with proxy.connect() as client:
         write(client)
+        origin.fault("delay", "writes", times=1, ms=500)
+        client.send("QUERY", wire.query_body("INSERT INTO ks.kv (k, v) VALUES (77, 'x')"), 5)
+        wait_until(lambda: origin.rows("SELECT v FROM ks.kv WHERE k = 77"), "a write is on its way")
         control.force("dual_write")
+        assert client.receive_for(5).name == "RESULT"
+        code, message = client.query_error("INSERT INTO ks.kv (k, v) VALUES (78, 'x')")[:2]
+        assert code == wire.OVERLOADED and "please reconnect" in message
         assert client.is_closed(timeout=10)
     assert "asks for credentials" in proxy.log()
     with proxy.connect(*TARGET) as client:

@@ -53,6 +53,12 @@ static void on_apply(void *context, struct snapshot *snapshot)
         agent_on_applied(play->agent);
 }
 
+static void on_settle(void *context)
+{
+    struct play *play = context;
+    agent_on_settled(play->agent);
+}
+
 static void on_stats(void *context, struct ctl_stats *stats)
 {
     (void)context;
@@ -123,7 +129,8 @@ static void stop_listening(struct play *play)
 
 static void start_agent(struct play *play)
 {
-    struct agent_hooks hooks = {.context = play, .apply = on_apply, .stats = on_stats};
+    struct agent_hooks hooks = {
+        .context = play, .apply = on_apply, .settle = on_settle, .stats = on_stats};
     play->agent = agent_new(play->base, &play->config, play->start, &hooks);
     assert_non_null(play->agent);
 }
@@ -515,7 +522,8 @@ static void test_damaged_last_good_is_refused(void **state)
 static void test_no_socket_no_agent(void **state)
 {
     struct play *play = *state;
-    struct agent_hooks hooks = {.context = play, .apply = on_apply, .stats = on_stats};
+    struct agent_hooks hooks = {
+        .context = play, .apply = on_apply, .settle = on_settle, .stats = on_stats};
     char empty[] = "";
     play->config.control_socket = empty;
     assert_null(agent_new(play->base, &play->config, play->start, &hooks));

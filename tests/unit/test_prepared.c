@@ -487,6 +487,49 @@ static void test_cache_id_lengths(void **state)
     prepared_registry_free(registry);
 }
 
+static void add_prepared_by(struct prepared_registry *registry, uint64_t routing_serial,
+                            uint8_t missing)
+{
+    struct id id = id_scattered(7);
+    struct prepared *prepared = prepared_new(&(struct prepared_facts){
+        .ids = {span_of(&id), span_of(&id)},
+        .missing = missing,
+        .routing_serial = routing_serial,
+        .statement = write_class,
+    });
+    assert_non_null(prepared);
+    (void)prepared_registry_add(registry, prepared);
+    prepared_put(prepared);
+}
+
+static uint8_t missing_now(struct prepared_registry *registry)
+{
+    struct id id = id_scattered(7);
+    struct prepared *found = prepared_registry_find(registry, span_of(&id));
+    assert_non_null(found);
+    uint8_t missing = found->traits.missing;
+    prepared_put(found);
+    return missing;
+}
+
+/* A worker that still goes by the old routing state takes nothing from those who have switched. */
+static void test_what_an_older_state_prepared(void **state)
+{
+    enum { MISSING = 1u << CLUSTER_TARGET };
+    (void)state;
+    struct prepared_registry *registry = prepared_registry_new(PREPARED_ENTRIES_MAX);
+    add_prepared_by(registry, 4, MISSING);
+    assert_int_equal(missing_now(registry), MISSING);
+    add_prepared_by(registry, 5, 0);
+    assert_int_equal(missing_now(registry), 0);
+    add_prepared_by(registry, 4, MISSING);
+    assert_int_equal(missing_now(registry), 0);
+    add_prepared_by(registry, 4, 0);
+    add_prepared_by(registry, 6, MISSING);
+    assert_int_equal(missing_now(registry), MISSING);
+    prepared_registry_free(registry);
+}
+
 /* What a request uses stays whole though registry and cache let go of it. */
 static void test_handle_outlives_all(void **state)
 {
@@ -613,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_cache_grows),
         cmocka_unit_test(test_cache_lets_go),
         cmocka_unit_test(test_cache_id_lengths),
+        cmocka_unit_test(test_what_an_older_state_prepared),
         cmocka_unit_test(test_handle_outlives_all),
         cmocka_unit_test(test_two_threads),
     };
