@@ -1,13 +1,17 @@
 // What is away: the control plane, a data plane, a cluster. One line each, gone when it is over.
-import { byId, make, words } from "./dom.js";
+import { byId, duration, make, words } from "./dom.js";
 import { model, on } from "./model.js";
 
 const LINKS = {
   live: ["✓ Live", "good"],
-  polling: ["Polling: no event stream free", "warn"],
+  polling: ["! No event stream free: asking every 2 s", "warn"],
   away: ["✗ Control plane not reachable", "bad"],
   connecting: ["Connecting…", ""],
 };
+const NAMED = 4; // the others are counted: the table has them all
+const SKEW_MS = 30000;
+
+const named = (list) => list.slice(0, NAMED).join(", ") + (list.length > NAMED ? ` and ${list.length - NAMED} more` : "");
 
 function banners() {
   const lines = [];
@@ -20,13 +24,18 @@ function banners() {
   const behind = list.filter((dataplane) => dataplane.connected && !dataplane.in_sync)
     .map((dataplane) => `${dataplane.address} (${dataplane.state})`);
   const silent = list.filter((dataplane) => dataplane.state === "silent" && dataplane.in_sync).map((dataplane) => dataplane.address);
-  if (away.length > 0) lines.push(`Away: ${away.join(", ")}. A data plane that runs without the control plane goes on with its last revision.`);
-  if (silent.length > 0) lines.push(`Nothing is heard of: ${silent.join(", ")}. Stopped, or hanging?`);
-  if (behind.length > 0) lines.push(`Not on the present revision: ${behind.join(", ")}.`);
+  if (away.length > 0)
+    lines.push(`Away: ${named(away)}. A data plane that runs without the control plane goes on with its last revision.`);
+  if (silent.length > 0) lines.push(`Nothing is heard of: ${named(silent)}. Stopped, or hanging?`);
+  if (behind.length > 0) lines.push(`Not on the present revision: ${named(behind)}.`);
   for (const name of ["origin_healthy", "target_healthy"]) {
     const gate = model.phase?.gates.find((entry) => entry.name === name);
     if (gate?.known && !gate.ok) lines.push(`${words(name.replace("_healthy", ""))} cluster: ${gate.detail}`);
   }
+  if (Math.abs(model.skew_ms) > SKEW_MS)
+    lines.push(`The clock of this computer is ${duration(Math.abs(model.skew_ms))} ${model.skew_ms < 0 ? "ahead of" : "behind"} ` +
+      "the control plane's. " +
+      "Times here are the control plane's.");
   return lines;
 }
 

@@ -17,19 +17,24 @@ export function make(tag, attributes = {}, ...children) {
 // kind: good, bad, warn or "". The words alone must say what the colour says.
 export const badge = (text, kind = "") => make("span", { class: `badge ${kind}` }, text);
 
-// rows: arrays of what goes into a row's cells, text or element; the first cell names the row.
-export function table(caption, heads, rows) {
-  return make("table", {},
+// cells: text, elements or arrays of them; the first names the row. heads: the columns, as narrow screens show them beside each cell.
+export const row = (cells, heads = []) => make("tr", {}, ...cells.map((cell, at) =>
+  make(at === 0 ? "th" : "td", at === 0 ? { scope: "row" } : { "data-label": heads[at] },
+    Array.isArray(cell) ? make("span", {}, ...cell) : cell)));
+
+// rows: arrays of cells.
+// kind "stack": a row becomes a block where the screen is narrow.
+export function table(caption, heads, rows, kind = "stack") {
+  return make("table", { class: kind },
     make("caption", { class: "hidden" }, caption),
     make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
-    make("tbody", {}, ...rows.map((cells) => make("tr", {},
-      ...cells.map((cell, at) => at === 0 ? make("th", { scope: "row" }, cell) : make("td", {}, cell))))));
+    make("tbody", {}, ...rows.map((cells) => row(cells, heads))));
 }
 
 const figures = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 export const number = (value) => value === null || value === undefined ? "–" : figures.format(value);
 export const time = (ms) => new Date(ms).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-export const words = (name) => name.replaceAll("_", " ");
+export const words = (name) => name.replaceAll("_", " ").replace("dataplane", "data plane");
 
 export function duration(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
@@ -42,4 +47,17 @@ export function duration(ms) {
 export function shown(value) {
   if (value === null || value === undefined) return "as configured";
   return typeof value === "boolean" ? (value ? "yes" : "no") : String(value);
+}
+
+const drawn = new WeakMap();
+
+// Builds what is in place anew, but only when what it is drawn from has changed: a press must not fall between two drawings of a button,
+// nor a selection be lost. The focus goes to what has the same data-key.
+export function fill(place, from, build) {
+  const text = JSON.stringify(from);
+  if (drawn.get(place) === text) return;
+  drawn.set(place, text);
+  const focused = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  place.replaceChildren(...build());
+  if (focused) place.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }

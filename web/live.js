@@ -1,49 +1,70 @@
 // Following the control plane: server-sent events, and polling of the same API while no stream is to be had.
 import { get } from "./api.js";
 import { isLoggedIn, model, update } from "./model.js";
-import { takeStats } from "./samples.js";
 
 const POLL_MS = 2000;
-const STREAM_RETRY_MS = 15000;
-const GATES_MS = 5000; // the figures of the gates change without an event
+const STREAM_RETRY_MS = 5000;
+const LOOK_MS = 5000; // the figures of the gates change without an event
 
 let stream = null;
 let poller = null;
-let soon = null;
+let isPolling = false;
+let round = null; // of questions that is to come, or under way
+let isNews = false;
+let behind = 0; // looks in a row that found a revision the stream has not told of
 
-async function refreshPhase() {
-  const { body, etag } = await get("/api/v1/phase");
-  update({ phase: body, etag });
+// An answer that was overtaken by that to a later question is old.
+const asked = { phase: 0, audit: 0 }, taken = { ...asked };
+
+async function refresh(name, path, members) {
+  const mine = ++asked[name];
+  const { body, etag } = await get(path);
+  if (mine > taken[name]) {
+    taken[name] = mine;
+    update(members(body, etag));
+  }
+  return body;
 }
 
-async function refreshAudit() {
-  const { body } = await get("/api/v1/audit?limit=20");
-  update({ audit: body.entries });
-}
+const refreshPhase = () => refresh("phase", "/api/v1/phase", (phase, etag) => ({ phase, etag }));
+const refreshAudit = () => refresh("audit", "/api/v1/audit?limit=20", ({ entries }) => ({ audit: entries }));
 
-// What no event carries. Several events at once make one round of questions.
+// What no event carries. Many events make one round of questions, and one more when it is over.
 export function refreshSoon() {
-  soon ??= setTimeout(() => {
-    soon = null;
-    if (isLoggedIn()) Promise.all([refreshPhase(), refreshAudit()]).catch(() => {});
+  isNews = true;
+  if (round) return;
+  round = setTimeout(async () => {
+    isNews = false;
+    if (isLoggedIn()) await Promise.all([refreshPhase(), refreshAudit()]).catch(() => {});
+    round = null;
+    if (isNews) refreshSoon();
   }, 50);
 }
 
-function takeDataplanes(list) {
-  for (const dataplane of list) if (dataplane.stats) takeStats(dataplane.id, dataplane.stats);
-  update({ dataplanes: new Map(list.map((dataplane) => [dataplane.id, dataplane])) });
-}
+const takeDataplanes = (list) => update({ dataplanes: new Map(list.map((dataplane) => [dataplane.id, dataplane])) });
+const isStreaming = () => stream?.readyState === EventSource.OPEN;
 
+// One round of all questions, which also tells whether the control plane is there at all.
 async function poll() {
+  if (isPolling || !isLoggedIn()) return;
+  isPolling = true;
   try {
     const [routing, settings, dataplanes] = await Promise.all(
       ["routing", "settings", "dataplanes"].map((name) => get(`/api/v1/${name}`)));
     await Promise.all([refreshPhase(), refreshAudit()]);
     takeDataplanes(dataplanes.body.dataplanes);
-    update({ routing: routing.body, settings: settings.body, link: "polling" });
+    if (isStreaming()) stopPolling();
+    update({ routing: routing.body, settings: settings.body, link: isStreaming() ? "live" : "polling" });
   } catch {
     if (isLoggedIn()) update({ link: "away" });
+  } finally {
+    isPolling = false;
   }
+}
+
+function startPolling() {
+  poller ??= setInterval(poll, POLL_MS);
+  poll();
 }
 
 function stopPolling() {
@@ -60,6 +81,7 @@ export function unfollow() {
 export function follow() {
   unfollow();
   if (!isLoggedIn()) return;
+  behind = 0;
   const mine = stream = new EventSource("/api/v1/events");
   const on = (name, handler) => mine.addEventListener(name, (event) => { if (mine === stream) handler(JSON.parse(event.data)); });
   mine.addEventListener("open", () => {
@@ -69,11 +91,9 @@ export function follow() {
   });
   mine.addEventListener("error", () => {
     if (mine !== stream) return;
-    if (model.link !== "polling") update({ link: "away" });
-    poller ??= setInterval(poll, POLL_MS);
     if (mine.readyState === EventSource.CLOSED) // refused, as with a 503: the browser does not try again by itself
       setTimeout(() => { if (mine === stream) follow(); }, STREAM_RETRY_MS);
-    poll();
+    startPolling();
   });
   on("state", (state) => {
     takeDataplanes(state.dataplanes);
@@ -93,12 +113,22 @@ export function follow() {
       if (dataplane.connection !== stats.connection) continue;
       const hasNews = dataplane.stats?.client_connections !== stats.client_connections;
       dataplane.stats = stats;
-      takeStats(dataplane.id, stats);
       if (hasNews) update({ dataplanes: model.dataplanes });
     }
   });
 }
 
-setInterval(() => {
-  if (isLoggedIn() && model.link === "live" && !document.hidden) refreshPhase().catch(() => {});
-}, GATES_MS);
+// A stream can stand and say nothing: its other end hangs, or the way to it is gone. So every answer here is also a look at that.
+async function look() {
+  if (!isLoggedIn() || model.link !== "live" || document.hidden) return;
+  try {
+    const { revision } = await refreshPhase();
+    behind = model.routing && model.routing.revision < revision ? behind + 1 : 0;
+    if (behind > 1) follow();
+  } catch {
+    if (isLoggedIn()) startPolling();
+  }
+}
+
+setInterval(look, LOOK_MS);
+document.addEventListener("visibilitychange", look);

@@ -1,12 +1,12 @@
-// The plots, and the table behind each: the last hour as the control plane has kept it, or what this page has seen since it was opened.
-import { get } from "./api.js";
-import { byId, make, number, table } from "./dom.js";
-import { isLoggedIn } from "./model.js";
-import { seen, tick } from "./samples.js";
+// The plots, and the table behind each: the last hour as the control plane has kept it.
+import { byId, make, number, row, table, words } from "./dom.js";
+import { refresh } from "./history.js";
+import { isLoggedIn, model, on } from "./model.js";
 import uPlot from "./uplot.js";
 
-const HISTORY_MS = 5000;
-const ROWS = 60;
+const LOOK_MS = 2000;
+const HEIGHT = 200;
+const SHORTEST_S = 300; // of what is drawn: little is known of a young control plane
 const SIDES = [["origin", "Origin"], ["target", "Target"], ["shadow", "Shadow"]];
 // side: colour and dash; the label says the same.
 const PLOTS = [
@@ -14,39 +14,79 @@ const PLOTS = [
     { name: "reads_origin", label: "Reads from the origin", side: "origin" },
     { name: "reads_target", label: "Reads from the target", side: "target" },
     { name: "writes", label: "Writes", side: "both" }, { name: "shadow", label: "Shadow reads", side: "shadow" }] },
-  { title: "Latency", unit: " ms", series: ["p50", "p99"].flatMap((percentile) => SIDES.map(([side, label]) =>
+  { title: "Latency in ms", unit: " ms", series: ["p50", "p99"].flatMap((percentile) => SIDES.map(([side, label]) =>
     ({ name: `${percentile}_${side}_ms`, label: `${label} ${percentile}`, side, isThin: percentile === "p50" }))) },
   { title: "Errors per second", unit: "/s", series: [
     { name: "failed_reads", label: "Failed reads", side: "origin" }, { name: "failed_writes", label: "Failed writes", side: "both" },
     ...SIDES.map(([side, label]) => ({ name: `errors_${side}`, label: `${label} errors`, side, isThin: true }))] },
 ];
 const DASHES = { origin: [], target: [8, 4], shadow: [2, 4], both: [12, 3, 2, 3] };
-const LIVE = ["reads_origin", "reads_target", "writes", "failed_reads", "failed_writes", "shadow"];
 
-let history = null; // the last answer of GET /api/v1/history; null: there is none
-let isMissing = false;
+let history = null; // as refresh() gave it
+let problem = "";
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
+const minute = (seconds) => new Date(seconds * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const short = (value) => compact.format(value);
+
+// When the first of all figures is from: nothing is drawn of the time before.
+function beginning({ series }) {
+  const all = Object.values(series);
+  const at = (all[0] ?? []).findIndex((_, index) => all.some((values) => values[index] !== null));
+  return Math.max(0, at);
+}
 
 // [times, values, values, …] as uPlot takes it, of those series that have any figure; what nobody tells is not drawn.
-function columns(plot, data) {
-  const known = plot.series.filter(({ name }) => data.series[name]?.some((value) => value !== null));
-  const length = Math.max(0, ...known.map(({ name }) => data.series[name].length));
-  const times = Array.from({ length }, (_, at) => data.from / 1000 + at * data.step_s);
-  return { known, data: [times, ...known.map(({ name }) => Array.from({ length }, (_, at) => data.series[name][at] ?? null))] };
+function columns(plot, { from, step_s, series }) {
+  const known = plot.series.filter(({ name }) => series[name]?.some((value) => value !== null));
+  const begin = beginning({ series });
+  const columns = known.map(({ name }) => series[name].slice(begin));
+  const times = (columns[0] ?? []).map((_, at) => from / 1000 + (begin + at) * step_s);
+  return { known, data: [times, ...columns] };
+}
+
+// Where the phase was changed: a line down the plot, with the name of the phase that began there.
+function drawMoves(chart) {
+  const { ctx, bbox } = chart;
+  let free = bbox.left; // labels must not cover each other
+  ctx.save();
+  ctx.font = `600 ${11 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textBaseline = "top";
+  ctx.textAlign = "left";
+  ctx.strokeStyle = ctx.fillStyle = color("muted");
+  ctx.lineWidth = devicePixelRatio;
+  for (const entry of [...model.audit].reverse()) {
+    const at = Math.round(chart.valToPos(entry.time_ms / 1000, "x", true));
+    const isMove = entry.phase_before && entry.phase_after && entry.phase_before !== entry.phase_after;
+    if (!isMove || at < bbox.left || at > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(at, bbox.top);
+    ctx.lineTo(at, bbox.top + bbox.height);
+    ctx.stroke();
+    const label = words(entry.phase_after), width = ctx.measureText(label).width, gap = 4 * devicePixelRatio;
+    const left = at + gap + width <= bbox.left + bbox.width ? at + gap : at - gap - width;
+    if (left < free) continue;
+    ctx.fillText(label, left, bbox.top);
+    free = left + width + gap;
+  }
+  ctx.restore();
 }
 
 function options(plot, known, width) {
   const axis = { stroke: () => color("muted"),
     grid: { stroke: () => color("line"), width: 1 }, ticks: { stroke: () => color("line"), width: 1 } };
   return {
-    width, height: 200, legend: { show: false }, cursor: { show: false },
-    scales: { y: { range: (_, low, high) => [0, Math.max(1, (high ?? 0) * 1.1)] } },
-    axes: [{ ...axis, values: (_, splits) => splits.map((split) => clock(split)), space: 90 }, { ...axis, size: 56 }],
+    width, height: HEIGHT, legend: { show: false }, cursor: { show: false },
+    scales: { x: { range: (_, low, high) => [Math.min(low, high - SHORTEST_S), high] },
+      y: { range: (_, low, high) => [0, Math.max(1, (high ?? 0) * 1.15)] } },
+    axes: [{ ...axis, values: (_, splits) => splits.map((split) => minute(split)), space: 64 },
+      { ...axis, size: 56, values: (_, splits) => splits.map(short) }],
     series: [{}, ...known.map(({ label, side, isThin }) =>
       ({ label, stroke: () => color(side === "shadow" ? "shadow-line" : side), width: isThin ? 1 : 2,
         dash: DASHES[side], points: { show: false } }))],
+    hooks: { draw: [drawMoves] },
   };
 }
 
@@ -55,26 +95,37 @@ function last(values) {
   return null;
 }
 
+// Rows that stand are left alone: somebody may be reading them.
 function drawTable(plot, known, [times, ...values]) {
-  const step = Math.max(1, Math.ceil(times.length / ROWS));
-  const rows = [];
-  for (let at = times.length - 1; at >= 0; at -= step) rows.push([clock(times[at]), ...values.map((column) => number(column[at]))]);
-  plot.table.replaceChildren(table(`${plot.title}, newest first`, ["Time", ...known.map(({ label }) => label)], rows));
+  const cells = (at) => [clock(times[at]), ...values.map((column) => number(column[at]))];
+  const body = plot.table.querySelector("tbody");
+  const first = plot.rows === plot.names && body ? times.findIndex((time) => time > plot.newest) : 0;
+  if (first < 0) return;
+  if (first === 0 || !body) {
+    plot.table.replaceChildren(table(`${plot.title}, newest first`, ["Time", ...known.map(({ label }) => label)],
+      times.map((_, at) => cells(times.length - 1 - at)), "wide"));
+  } else {
+    for (let at = first; at < times.length; at++) body.prepend(row(cells(at)));
+    while (body.rows.length > times.length) body.lastChild.remove();
+  }
+  plot.rows = plot.names;
+  plot.newest = times.at(-1);
 }
 
-function draw(plot, source) {
-  const { known, data } = columns(plot, source);
+function draw(plot) {
+  const { known, data } = columns(plot, history);
   const names = known.map(({ name }) => name).join();
   const width = Math.floor(plot.canvas.clientWidth);
   plot.empty.hidden = known.length > 0;
-  if (plot.names !== names) {
+  plot.canvas.hidden = known.length === 0;
+  if (plot.names !== names || !plot.chart) {
     plot.chart?.destroy();
     plot.chart = known.length > 0 && width > 0 ? new uPlot(options(plot, known, width), data, plot.canvas) : null;
-    plot.names = plot.chart ? names : null;
-  } else if (plot.chart) {
+    plot.names = names;
+  } else {
     plot.chart.setData(data);
+    if (plot.chart.width !== width && width > 0) plot.chart.setSize({ width, height: HEIGHT });
   }
-  if (plot.chart && plot.chart.width !== width && width > 0) plot.chart.setSize({ width, height: 200 });
   const figures = known.map(({ label, side, isThin }, at) => ({ label, side, isThin, value: `${number(last(data[at + 1]))}${plot.unit}` }));
   plot.legend.replaceChildren(...figures.map(({ label, side, isThin, value }) => make("li", {},
     make("span", { class: `key ${side}${isThin ? " thin" : ""}`, "aria-hidden": "true" }), `${label} `, make("strong", {}, value))));
@@ -85,33 +136,39 @@ function draw(plot, source) {
 
 function drawAll() {
   if (!isLoggedIn() || document.hidden) return;
-  const source = history ?? seen;
-  byId("plots-note").textContent = history ? "all data planes, the last hour" : "all data planes, since this page was opened";
-  for (const plot of PLOTS) draw(plot, source);
+  byId("plots-note").textContent = problem || "all data planes, the last hour";
+  if (history) for (const plot of PLOTS) draw(plot);
+}
+
+async function look() {
+  if (!isLoggedIn() || document.hidden) return;
+  try {
+    const news = await refresh();
+    const isNew = news !== history || problem !== "";
+    history = news;
+    problem = "";
+    if (isNew) drawAll();
+  } catch (error) {
+    problem = `not read at present: ${error.message}`;
+    drawAll();
+  }
 }
 
 function build(plot) {
   plot.canvas = make("div", { class: "plot", role: "img", "aria-label": plot.title });
   plot.legend = make("ul", { class: "legend" });
-  plot.empty = make("p", { class: "muted" }, "No figures yet.");
+  plot.empty = make("p", { class: "muted" }, "No figures yet. They come from the data planes, a few seconds after one has connected.");
   plot.table = make("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": `${plot.title}, as a table` });
   plot.details = make("details", { ontoggle: drawAll }, make("summary", {}, "As a table"), plot.table);
   return make("article", { class: "card" }, make("h3", {}, plot.title), plot.canvas, plot.empty, plot.legend, plot.details);
 }
 
-async function refresh() {
-  if (!isLoggedIn() || isMissing) return;
-  try {
-    history = (await get("/api/v1/history")).body;
-  } catch (error) {
-    if (error.status === 404) isMissing = true; // this control plane keeps none
-    history = null;
-  }
-}
-
 export function begin() {
   byId("plots").replaceChildren(...PLOTS.map(build));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => PLOTS.forEach((plot) => plot.chart?.redraw()));
-  setInterval(refresh, HISTORY_MS);
-  setInterval(() => { if (isLoggedIn()) tick(LIVE); drawAll(); }, 1000);
+  addEventListener("resize", drawAll);
+  document.addEventListener("visibilitychange", look);
+  on("session", look);
+  on("audit", () => PLOTS.forEach((plot) => plot.chart?.redraw(false)));
+  setInterval(look, LOOK_MS);
 }

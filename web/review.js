@@ -2,19 +2,16 @@
 // and what is asked for first.
 import { ask } from "./api.js";
 import { gateTable } from "./gates.js";
-import { badge, byId, make, shown, table } from "./dom.js";
+import { byId, fill, make, shown, table } from "./dom.js";
 import { refreshSoon } from "./live.js";
-import { may, model } from "./model.js";
+import { may, model, on } from "./model.js";
+import { followChange, noticeInForce } from "./notice.js";
+
+const AWAY = "The control plane is not reachable: nothing can be changed now.";
 
 let wish = null; // {title, about, method, path, body, share, takesReason, etag, plan}
+let isChanging = false; // between the press and the answer
 let turn = 0;    // of the questions: only the newest answer counts
-
-export function notice(text, kind = "") {
-  const place = byId("notice");
-  place.className = `notice ${kind}`;
-  place.hidden = text === "";
-  place.textContent = text;
-}
 
 function say(text, kind = "") {
   const place = byId("review-problem");
@@ -27,6 +24,7 @@ const isHeld = () => wish.plan && !wish.plan.gates_hold;
 
 // What is still missing before the button may be pressed; "" when nothing is.
 function missing() {
+  if (isChanging) return "Changing: stored first, then in force on every data plane…";
   const reason = byId("review-reason").value.trim();
   if (!wish.plan) return "The control plane has not said what would change.";
   if (wish.plan.changes.length === 0) return "This changes nothing.";
@@ -43,18 +41,30 @@ function judge() {
   byId("review-missing").textContent = text;
 }
 
+// Checks that hold are behind a line that opens; those that do not are in sight.
+function drawChecks({ checks, gates_hold }) {
+  const holding = checks.filter((check) => check.ok), failing = checks.filter((check) => !check.ok);
+  const isOpen = byId("review-checks").querySelector("details")?.open;
+  fill(byId("review-checks"), checks, () => [
+    gates_hold ? null : make("h3", {}, `✗ Not ready: ${failing.length} of ${checks.length} checks do not hold`),
+    gates_hold ? null : make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Checks that do not hold" },
+      gateTable("Checks of this move that do not hold", failing)),
+    holding.length === 0 ? null : make("details", { open: isOpen === true },
+      make("summary", { "data-key": "checks" }, gates_hold ? `✓ Ready: all ${checks.length} checks hold` : `The ${holding.length} checks that hold`),
+      make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Checks that hold" },
+        gateTable("Checks of this move that hold", holding))),
+  ].filter(Boolean));
+}
+
 function draw() {
   const { plan } = wish;
   const fleet = [...model.dataplanes.values()].filter((dataplane) => dataplane.connected).length;
-  byId("review-changes").replaceChildren(plan.changes.length === 0 ? make("p", { class: "muted" }, "No difference.") :
+  fill(byId("review-changes"), plan.changes, () => [plan.changes.length === 0 ? make("p", { class: "muted" }, "No difference.") :
     table("What changes", ["Member", "Now", "Then"],
-      plan.changes.map(({ member, before, after }) => [make("code", {}, member), shown(before), make("strong", {}, shown(after))])));
+      plan.changes.map(({ member, before, after }) => [make("code", {}, member), shown(before), make("strong", {}, shown(after))]), "")]);
   byId("review-warning").textContent = plan.warning;
   byId("review-warning").hidden = plan.warning === "";
-  byId("review-checks").replaceChildren(...(plan.checks.length === 0 ? [] : [
-    make("h3", {}, plan.gates_hold ? "Every check holds " : "Not every check holds ",
-      badge(plan.gates_hold ? "ready" : "not ready", plan.gates_hold ? "good" : "bad")),
-    gateTable("Checks of this move", plan.checks)]));
+  drawChecks(plan);
   byId("review-fleet").textContent = fleet === 0
     ? "No data plane is connected: the change is stored and takes effect when one connects."
     : `In force on ${fleet} connected data plane${fleet === 1 ? "" : "s"} when the answer comes, without a restart or a lost connection.`;
@@ -64,19 +74,21 @@ function draw() {
   byId("review-reason-line").hidden = !wish.takesReason;
 }
 
-async function plan() {
+// isQuiet: what stands is good until the answer comes.
+async function plan(isQuiet = false) {
   const mine = ++turn;
-  wish.plan = null;
+  if (!isQuiet) wish.plan = null;
   judge();
   try {
     const { status, body, etag } = await ask(`${wish.path}?dry_run=true`, { method: wish.method, body: JSON.stringify(wish.body) });
-    if (mine !== turn) return;
+    if (mine !== turn || (isQuiet && etag !== wish.etag)) return;
     if (status === 200) {
       wish.plan = body;
       wish.etag = etag;
-      say("");
+      if (!isQuiet) say("");
       draw();
     } else {
+      wish.plan = null;
       say(`Not possible: ${body.detail ?? status}`, "bad");
     }
   } catch (error) {
@@ -92,28 +104,31 @@ async function change() {
   if (wish.takesReason && reason) wanted.reason = reason;
   if (isTyped) wanted.confirm = byId("review-typed").value.trim();
   if (isHeld()) wanted.force = true;
-  byId("review-yes").disabled = true;
-  byId("review-missing").textContent = "Switching…";
+  turn++;
+  isChanging = true;
+  judge();
+  let answer = null;
   try {
-    const answer = await ask(wish.path, { method: wish.method, body: JSON.stringify(wanted), headers: { "If-Match": wish.etag ?? "*" } });
-    if (answer.status === 200 || answer.status === 202) {
-      const pending = (answer.body.pending ?? []).map((entry) => `${entry.address} (${entry.reason})`).join(", ");
-      byId("review").close("done");
-      if (answer.status === 200) notice(`Done: revision ${answer.body.revision} is in force on every connected data plane.`, "good");
-      else notice(`Revision ${answer.body.revision} is stored, but not acknowledged by: ${pending || "none listed"}.`, "bad");
-    } else if (answer.status === 412) {
-      await plan();
-      say("Somebody else changed the state in the meantime. This is what would change now; look again.", "bad");
-    } else {
-      if (answer.status === 409) await plan();
-      say(`Nothing was changed: ${answer.body.detail ?? answer.status}`, "bad");
-      judge();
-    }
+    answer = await ask(wish.path, { method: wish.method, body: JSON.stringify(wanted), headers: { "If-Match": wish.etag ?? "*" } });
   } catch (error) {
     say(`The control plane did not answer (${error.message}). Look at the state before you try again.`, "bad");
-    judge();
   }
+  isChanging = false;
+  if (answer) await tell(answer);
+  judge();
   refreshSoon();
+}
+
+async function tell({ status, body }) {
+  if (status === 200 || status === 202) {
+    byId("review").close("done");
+    if (status === 200) noticeInForce(body.revision);
+    else followChange(body.revision, body.pending ?? []);
+    return;
+  }
+  if (status === 412 || status === 409) await plan();
+  say(status === 412 ? "Somebody else changed the state in the meantime. This is what would change now; look again."
+    : `Nothing was changed: ${body.detail ?? status}`, "bad");
 }
 
 // share: {member, label, value} of a phase that has one.
@@ -124,8 +139,8 @@ export function review(wanted) {
   for (const id of ["review-typed", "review-reason"]) byId(id).value = "";
   byId("review-force").checked = false;
   for (const id of ["review-typed-line", "review-force-line", "review-reason-line", "review-warning"]) byId(id).hidden = true;
-  byId("review-changes").replaceChildren();
-  byId("review-checks").replaceChildren();
+  fill(byId("review-changes"), null, () => []);
+  fill(byId("review-checks"), [], () => []);
   byId("review-fleet").textContent = "";
   byId("review-share-line").hidden = wish.share === null;
   if (wish.share) {
@@ -150,3 +165,14 @@ byId("review-form").addEventListener("submit", (event) => {
 });
 byId("review-no").addEventListener("click", () => byId("review").close("cancel"));
 byId("review").addEventListener("close", () => { turn++; });
+
+// Figures of checks change while the dialog is open, and a check may come to hold. Another revision is another matter: what the operator has
+// read is not exchanged under the hand, the control plane refuses what was meant for the old one.
+on("phase", () => {
+  if (byId("review").open && !isChanging && wish.plan?.checks.length > 0 && model.etag === wish.etag) plan(true);
+});
+on("link", () => {
+  if (!byId("review").open) return;
+  if (model.link === "away") say(AWAY, "bad");
+  else if (byId("review-problem").textContent === AWAY) plan();
+});

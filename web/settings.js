@@ -33,6 +33,8 @@ function draw() {
     input.disabled = !may("operator");
   }
   byId("settings-form").querySelector("button").hidden = !may("operator");
+  byId("settings-note").textContent = may("operator") ? "of all data planes, while they run; empty: as each is configured"
+    : "of all data planes; to change them takes the role operator";
 }
 
 function value(name, typed) {
