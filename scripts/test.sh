@@ -122,7 +122,7 @@ performance() { plays release bench && scripts/bench.sh --smoke; }
 drivers() { CLOUDGATE_BIN="$ROOT/build/$1/bin" scripts/drivers.sh; }
 
 # The dashboard in Debian's Chromium; its pictures are for people to look at.
-browser() { browser_environment && plays "$1" browser --screenshots "$RESULTS/screenshots"; }
+browser() { browser_environment && plays "$1" browser -n 2 --screenshots "$RESULTS/screenshots"; }
 
 our_sources() { git -c safe.directory="$ROOT" ls-files -- '*.c' '*.h'; }
 check_format() {

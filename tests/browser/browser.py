@@ -16,7 +16,7 @@ class Browser:
         self.log = open(log, "wb")
         self.process = subprocess.Popen(
             ["node", HERE / "driver.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment)  # fmt: skip
-        self.count = 0
+        self.count, self.pages = 0, []
 
     def tell(self, command, **arguments):
         self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
@@ -30,8 +30,13 @@ class Browser:
     def open(self, url, **options):
         self.count += 1
         page = Page(self, f"page-{self.count}")
+        self.pages.append(page)
         page.tell("open", url=url, **options)
         return page
+
+    def close_pages(self):
+        while self.pages:
+            self.pages.pop().tell("close")
 
     def close(self):
         self.process.stdin.close()
@@ -58,8 +63,8 @@ class Page:
     def fill(self, selector, value):
         self.tell("fill", selector=selector, value=value)
 
-    def wait(self, selector, text=""):
-        self.tell("wait", selector=selector, text=text)
+    def wait(self, selector, text="", timeout_ms=None):
+        self.tell("wait", selector=selector, text=text, timeout_ms=timeout_ms)
 
     def text(self, selector):
         return self.tell("text", selector=selector)
@@ -78,7 +83,7 @@ class Page:
         heard = self.tell("heard")
         unexpected = [line for line in heard["refused"] if line not in refused]
         assert not heard["errors"] and not heard["violations"] and not unexpected, (heard["errors"], heard["violations"], unexpected)
-        assert all(url.startswith(("http://127.", "data:")) for url in heard["requests"]), heard["requests"]
+        assert all(url.startswith(("http://127.", "https://127.", "data:")) for url in heard["requests"]), heard["requests"]
 
     def check_accessible(self):
         found = self.tell("axe")

@@ -43,10 +43,17 @@ def place(lab):
     return control, proxy
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
     if not (MODULES / "node_modules/playwright-core").is_dir():
         raise pytest.UsageError(f"{MODULES} lacks playwright-core: copy tests/browser/package*.json there and run npm ci")
-    browser = Browser(tmp_path / "browser.log")
+    browser = Browser(tmp_path_factory.mktemp("chromium") / "browser.log")
     yield browser
     browser.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """Pages of a play share nothing with those of another but the process."""
+    yield chromium
+    chromium.close_pages()

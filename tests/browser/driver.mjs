@@ -18,7 +18,8 @@ const at = ({ role, name, selector }, page) => role ? page.getByRole(role, { nam
 
 const commands = {
   // Each page is a browser of its own: cookies are not shared.
-  async open({ page: name, url, width, height, dark }) {
+  // ahead_ms: by so much the clock of that browser is ahead.
+  async open({ page: name, url, width, height, dark, ahead_ms }) {
     const context = await browser.newContext({
       viewport: { width: width ?? 1280, height: height ?? 900 }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce",
       ignoreHTTPSErrors: true });
@@ -29,6 +30,7 @@ const commands = {
       document.addEventListener("securitypolicyviolation", (event) =>
         window.violations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
     });
+    if (ahead_ms) await context.addInitScript((ms) => { const real = Date.now; Date.now = () => real() + ms; }, ahead_ms);
     const page = await context.newPage();
     const heard = { errors: [], refused: [], requests: [] };
     page.on("console", (message) => {
@@ -52,9 +54,22 @@ const commands = {
   text: ({ selector }, { page }) => page.locator(selector).first().innerText(),
   enabled: (target, { page }) => at(target, page).isEnabled(),
   visible: (target, { page }) => at(target, page).isVisible(),
-  wait: ({ selector, text }, { page }) => page.locator(selector).filter({ hasText: new RegExp(text) }).first().waitFor().then(() => null),
+  wait: ({ selector, text, timeout_ms }, { page }) => page.locator(selector).filter({ hasText: new RegExp(text, "s") }).first()
+    .waitFor({ timeout: timeout_ms ?? WAIT_MS }).then(() => null),
   gone: ({ selector }, { page }) => page.locator(selector).first().waitFor({ state: "hidden" }).then(() => null),
+  // Rows of a table, each with the texts of its cells.
+  table: ({ selector }, { page }) => page.locator(selector).first().evaluate((table) =>
+    [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()))),
+  count: ({ selector }, { page }) => page.locator(selector).count(),
   overflow: (_, { page }) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+  // What is in sight and yet cut off sideways, or covered by the edge of the screen.
+  clipped: ({ selector }, { page }) => page.locator(selector).evaluateAll((elements) => elements
+    .filter((element) => element.checkVisibility() && element.scrollWidth > element.clientWidth + 1)
+    .map((element) => element.outerHTML.slice(0, 120))),
+  in_sight: ({ selector }, { page }) => page.locator(selector).first().evaluate((element) => {
+    const { top, bottom, left, right } = element.getBoundingClientRect();
+    return top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth;
+  }),
   clear_cookies: (_, { page }) => page.context().clearCookies().then(() => null),
   screenshot: ({ path, full }, { page }) => page.screenshot({ path, fullPage: full ?? true }).then(() => null),
   async axe(_, { page }) {
@@ -63,6 +78,7 @@ const commands = {
     return violations.map(({ id, help, nodes }) =>
       `${id}: ${help}: ${nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join("; ")}`);
   },
+  close: (_, { page }) => page.context().close().then(() => null),
   heard: async (_, { page, heard }) => ({ ...heard, violations: await page.evaluate(() => window.violations) }),
 };
 

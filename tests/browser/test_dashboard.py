@@ -2,33 +2,9 @@
 
 import json
 
-import pytest
-
+from steps import REASON, opened, switch
 from support.load import Load
 from support.programs import ADMIN_TOKEN
-
-REASON = "the play wants it"
-
-
-def opened(browser, control, token=ADMIN_TOKEN, **options):
-    page = browser.open(control.url("/"), **options)
-    page.wait("#log-in")
-    page.log_in(token)
-    return page
-
-
-def switch(page, phase, forced=True):
-    """Through the dialog, as far as it asks."""
-    page.tell("click", selector=f'#phase-line [data-phase="{phase}"] button')
-    page.wait("#review-changes table")
-    if page.tell("visible", selector="#review-typed-line"):
-        page.fill("#review-typed", phase)
-    page.fill("#review-reason", REASON)
-    if forced and page.tell("visible", selector="#review-force-line"):
-        page.tell("click", selector="#review-force")
-    page.tell("click", selector="#review-yes")
-    page.tell("gone", selector="#review")
-    page.is_at(phase)
 
 
 def test_a_phase_is_switched_under_load_and_the_page_follows(place, browser):
@@ -178,25 +154,4 @@ def test_by_keyboard_alone(place, browser):
     page.tell("press", key="Escape")
     page.tell("gone", selector="#review")
     assert "shadow read" in page.tell("focused"), "the focus is back where it was"
-    page.check()
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width, height, device", [(1280, 900, "desktop"), (640, 450, "zoomed"), (375, 812, "phone")])
-def test_accessible_at_every_size(place, browser, pictures, width, height, device, dark):
-    control, proxy = place
-    page = opened(browser, control, width=width, height=height, dark=dark)
-    shade = "dark" if dark else "light"
-    with Load(proxy, "ks", threads=1, window=2):
-        page.wait("#plots .legend", "Reads from the origin [1-9]")
-        for details in ("#plots article:first-child summary", "details.card > summary"):
-            page.tell("click", selector=details)
-        page.wait("#plots table")
-        page.check_accessible()
-        assert page.tell("overflow") <= 0, "nothing sticks out sideways"
-        page.tell("screenshot", path=str(pictures / f"{device}-{shade}.png"))
-        page.tell("click", selector='#phase-line [data-phase="target_primary"] button')
-        page.wait("#review-changes table")
-        page.check_accessible()
-        page.tell("screenshot", path=str(pictures / f"{device}-{shade}-review.png"), full=False)
     page.check()

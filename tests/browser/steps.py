@@ -1,0 +1,66 @@
+"""What the plays do with the page over and over again."""
+
+import contextlib
+import threading
+
+from support.control_plane import DataPlane
+from support.programs import ADMIN_TOKEN
+
+REASON = "the play wants it"
+
+
+def opened(browser, control, token=ADMIN_TOKEN, **options):
+    page = browser.open(control.url("/"), **options)
+    page.wait("#log-in")
+    page.log_in(token)
+    return page
+
+
+def ask_for(page, phase):
+    """Opens the dialog, and waits until it says what would change."""
+    page.tell("click", selector=f'#phase-line [data-phase="{phase}"] button')
+    page.wait("#review-changes table")
+
+
+def switch(page, phase, forced=True):
+    """Through the dialog, as far as it asks."""
+    ask_for(page, phase)
+    if page.tell("visible", selector="#review-typed-line"):
+        page.fill("#review-typed", phase)
+    if forced and page.tell("visible", selector="#review-force-line"):
+        page.tell("click", selector="#review-force")
+    page.fill("#review-reason", REASON)
+    page.tell("click", selector="#review-yes")
+    page.tell("gone", selector="#review")
+    page.is_at(phase)
+
+
+def move(control, phase, **more):
+    """By REST, whatever the checks say."""
+    status, _, body = control.call("PUT", "/api/v1/phase", {"phase": phase, "confirm": phase, "force": True, "reason": "for the play", **more},
+                                   {"If-Match": "*"})  # fmt: skip
+    assert status == 200, body
+
+
+@contextlib.contextmanager
+def data_planes(control, count, name="proxy", **options):
+    """So many of the play's own, which answer what they are told to, and say that they live."""
+    control.socket_path = str(control.socket_path)
+    planes, is_over = [], threading.Event()
+
+    def live():
+        while not is_over.wait(1):
+            for plane in list(planes):
+                plane.send(type="PING")
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        for number in range(count):
+            planes.append(DataPlane(control, address=f"{name}-{number}:9042#0", **options))
+        yield planes
+    finally:
+        is_over.set()
+        thread.join()
+        for plane in planes:
+            plane.close()
