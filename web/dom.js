@@ -14,6 +14,9 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// The name of a member, which may be broken after its underscores.
+export const code = (name) => make("code", {}, ...name.split("_").flatMap((part, at) => at === 0 ? [part] : ["_", make("wbr"), part]));
+
 // kind: good, bad, warn or "". The words alone must say what the colour says.
 export const badge = (text, kind = "") => make("span", { class: `badge ${kind}` }, text);
 

@@ -1,6 +1,6 @@
 // The phase line: where the migration stands, where it can go from here, and what a step needs.
 import { gateTable } from "./gates.js";
-import { badge, byId, duration, fill, make, shown, table, words } from "./dom.js";
+import { badge, byId, code, duration, fill, make, shown, table, words } from "./dom.js";
 import { may, model, now, on } from "./model.js";
 import { review } from "./review.js";
 
@@ -27,7 +27,7 @@ function open(phase) {
 
 // What is said and offered of a phase: {text, kind, label}; label "": no button.
 function offer(phase) {
-  if (phase.is_present) return { text: "● present", kind: "here", label: SHARES[phase.name] ? "Change share…" : "" };
+  if (phase.is_present) return { text: "● present", kind: "here", label: SHARES[phase.name] ? "Change…" : "" };
   if (!phase.is_allowed) return { text: "– not from here", kind: "", label: "" };
   if (!phase.is_forward) return { text: "← back", kind: "", label: "Go back…" };
   return phase.gates_hold ? { text: "✓ ready", kind: "good", label: "Go…" } : { text: "✗ not ready", kind: "warn", label: "Go…" };
@@ -65,7 +65,7 @@ function draw() {
   byId("differences").hidden = phase.differences.length === 0;
   fill(byId("differences"), phase.differences, () => [make("p", {}, "The state differs from what this phase would set:"),
     table("Differences from the phase", ["Member", "Now", "As the phase has it"],
-      phase.differences.map(({ member, before, after }) => [make("code", {}, member), shown(before), shown(after)]), "")]);
+      phase.differences.map(({ member, before, after }) => [code(member), shown(before), shown(after)]), "")]);
   fill(byId("gates"), phase.gates, () => [gateTable("All checks", phase.gates)]);
   const holding = phase.gates.filter((gate) => gate.ok).length;
   byId("gates-note").textContent = `${holding} of ${phase.gates.length} hold`;

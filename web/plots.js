@@ -28,7 +28,7 @@ let problem = "";
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
 const minute = (seconds) => new Date(seconds * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const short = (value) => compact.format(value);
 
 // When the first of all figures is from: nothing is drawn of the time before.
@@ -47,29 +47,30 @@ function columns(plot, { from, step_s, series }) {
   return { known, data: [times, ...columns] };
 }
 
-// Where the phase was changed: a line down the plot, with the name of the phase that began there.
+// Where the phase was changed: a line down the plot, and left of it the name of the phase that began there. The newest are named first;
+// a name that would cover another is a line lower, or left out.
 function drawMoves(chart) {
   const { ctx, bbox } = chart;
-  let free = bbox.left; // labels must not cover each other
+  const dot = devicePixelRatio;
+  const free = [Infinity, Infinity, Infinity]; // how far to the right each line of names is free
   ctx.save();
-  ctx.font = `600 ${11 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.font = `600 ${11 * dot}px system-ui, sans-serif`;
   ctx.textBaseline = "top";
-  ctx.textAlign = "left";
+  ctx.textAlign = "right";
   ctx.strokeStyle = ctx.fillStyle = color("muted");
-  ctx.lineWidth = devicePixelRatio;
-  for (const entry of [...model.audit].reverse()) {
-    const at = Math.round(chart.valToPos(entry.time_ms / 1000, "x", true));
-    const isMove = entry.phase_before && entry.phase_after && entry.phase_before !== entry.phase_after;
-    if (!isMove || at < bbox.left || at > bbox.left + bbox.width) continue;
+  ctx.lineWidth = dot;
+  for (const { time_ms, phase_before, phase_after } of model.audit) {
+    const at = Math.round(chart.valToPos(time_ms / 1000, "x", true));
+    if (!phase_before || !phase_after || phase_before === phase_after || at < bbox.left || at > bbox.left + bbox.width) continue;
     ctx.beginPath();
     ctx.moveTo(at, bbox.top);
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
-    const label = words(entry.phase_after), width = ctx.measureText(label).width, gap = 4 * devicePixelRatio;
-    const left = at + gap + width <= bbox.left + bbox.width ? at + gap : at - gap - width;
-    if (left < free) continue;
-    ctx.fillText(label, left, bbox.top);
-    free = left + width + gap;
+    const end = at - 4 * dot, begin = end - ctx.measureText(words(phase_after)).width;
+    const line = free.findIndex((limit) => end <= limit);
+    if (line < 0 || begin < bbox.left) continue;
+    ctx.fillText(words(phase_after), end, bbox.top + line * 14 * dot);
+    free[line] = begin - 4 * dot;
   }
   ctx.restore();
 }

@@ -2,7 +2,7 @@
 // and what is asked for first.
 import { ask } from "./api.js";
 import { gateTable } from "./gates.js";
-import { byId, fill, make, shown, table } from "./dom.js";
+import { byId, code, fill, make, shown, table } from "./dom.js";
 import { refreshSoon } from "./live.js";
 import { may, model, on } from "./model.js";
 import { followChange, noticeInForce } from "./notice.js";
@@ -61,7 +61,7 @@ function draw() {
   const fleet = [...model.dataplanes.values()].filter((dataplane) => dataplane.connected).length;
   fill(byId("review-changes"), plan.changes, () => [plan.changes.length === 0 ? make("p", { class: "muted" }, "No difference.") :
     table("What changes", ["Member", "Now", "Then"],
-      plan.changes.map(({ member, before, after }) => [make("code", {}, member), shown(before), make("strong", {}, shown(after))]), "")]);
+      plan.changes.map(({ member, before, after }) => [code(member), shown(before), make("strong", {}, shown(after))]), "")]);
   byId("review-warning").textContent = plan.warning;
   byId("review-warning").hidden = plan.warning === "";
   drawChecks(plan);

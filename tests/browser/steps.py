@@ -35,13 +35,6 @@ def switch(page, phase, forced=True):
     page.is_at(phase)
 
 
-def move(control, phase, **more):
-    """By REST, whatever the checks say."""
-    status, _, body = control.call("PUT", "/api/v1/phase", {"phase": phase, "confirm": phase, "force": True, "reason": "for the play", **more},
-                                   {"If-Match": "*"})  # fmt: skip
-    assert status == 200, body
-
-
 @contextlib.contextmanager
 def data_planes(control, count, name="proxy", **options):
     """So many of the play's own, which answer what they are told to, and say that they live."""

@@ -4,7 +4,7 @@ import datetime
 import json
 import re
 
-from steps import data_planes, move, opened
+from steps import data_planes, opened
 from support.load import Load
 from support.programs import ADMIN_TOKEN
 from support.waiting import wait_until
@@ -62,7 +62,7 @@ def check_tables(page, control):
 
 def test_the_tables_hold_what_is_plotted_and_a_restart_loses_none_of_it(place, browser):
     control, proxy = place
-    move(control, "shadow_read", shadow_read_percent=50)
+    control.force("shadow_read", shadow_read_percent=50)
     page = opened(browser, control)
     page.wait("#plots", "No figures yet")
     with Load(proxy, "ks", threads=1, window=2, pause_s=0.02):

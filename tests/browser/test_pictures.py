@@ -3,7 +3,7 @@ can be judged by a machine is judged on the way; the rest is for people to look 
 
 import pytest
 
-from steps import REASON, ask_for, move, opened
+from steps import REASON, ask_for, opened
 from support.load import Load
 from support.waiting import wait_until
 
@@ -26,7 +26,7 @@ def check(page):
 
 
 def test_a_switch_looks_well_at_every_size(busy, browser, pictures):
-    move(busy, "shadow_read", shadow_read_percent=50)
+    busy.force("shadow_read", shadow_read_percent=50)
     pages = {
         f"{device}-{shade}": opened(browser, busy, width=width, height=height, dark=shade == "dark")
         for device, (width, height) in SIZES.items()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steps import REASON, ask_for, move, opened
+from steps import REASON, ask_for, opened
 
 
 def token_of(control, role):
@@ -52,7 +52,7 @@ def test_an_operator_moves_but_does_not_force(place, browser, pictures):
 def test_leaving_an_end_wants_its_name_typed(place, browser, pictures, way, end, onward):
     control, _ = place
     for phase in [*way, end]:
-        move(control, phase)
+        control.force(phase)
     page = opened(browser, control)
     ask_for(page, onward)
     page.wait("#review-warning", "the target|the origin")
