@@ -165,6 +165,8 @@ Cloud-Gate is running: 20 reads and 20 writes a second go through it.
     or               curl -X PATCH -H 'Content-Type: application/json' -H "Authorization: Bearer \$CLOUDGATE_TOKEN" \\
                        -d '{"forward_reads_to_target":true}' $dashboard/api/v1/routing
     and see          $ctl status
+  Phases, checks     $ctl phase
+    the next one     $ctl phase set shadow_read --percent 50
   Metrics            http://127.0.0.1:$metrics_port/metrics
   Logs               $work/
 
