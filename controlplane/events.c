@@ -11,9 +11,10 @@
 #include "common/clock.h"
 
 #define RING_SIZE 512
+#define EVENT_MAX (64u * 1024u) /* with RING_SIZE: what all of them may hold */
 
 struct event_entry {
-    char *text; /* ready for the stream */
+    char *text; /* ready for the stream; NULL: it was too long to keep for all readers */
 };
 
 struct events {
@@ -62,17 +63,17 @@ void events_publish(struct events *events, const char *name, const char *json)
     pthread_mutex_lock(&events->mutex);
     uint64_t number = events->newest + 1;
     struct dynbuf text;
-    dynbuf_init(&text, 64 * 1024);
+    dynbuf_init(&text, EVENT_MAX);
+    struct event_entry *entry = &events->ring[number % RING_SIZE];
+    free(entry->text);
+    entry->text = NULL;
     if (dynbuf_printf(&text, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)number, name,
-                      json)) {
-        struct event_entry *entry = &events->ring[number % RING_SIZE];
-        free(entry->text);
+                      json))
         entry->text = (char *)text.data; /* the ring owns it now */
-        events->newest = number;
-        pthread_cond_broadcast(&events->changed);
-    } else {
-        dynbuf_fini(&text);
-    }
+    else
+        dynbuf_fini(&text); /* readers start over, with the whole state */
+    events->newest = number;
+    pthread_cond_broadcast(&events->changed);
     pthread_mutex_unlock(&events->mutex);
 }
 
@@ -103,6 +104,12 @@ enum events_verdict events_read(struct events *events, uint64_t *cursor, unsigne
     } else {
         while (*cursor < events->newest) {
             const char *text = events->ring[(*cursor + 1) % RING_SIZE].text;
+            if (text == NULL) {
+                dynbuf_reset(out);
+                *cursor = events->newest;
+                verdict = EVENTS_LOST;
+                break;
+            }
             if (!dynbuf_append_text(out, text)) {
                 out->failed = false; /* the rest comes with the next call */
                 break;

@@ -12,10 +12,10 @@
 struct events;
 
 enum events_verdict {
-    EVENTS_SOME,  /* at least one event was appended */
-    EVENTS_NONE,  /* nothing happened until the deadline */
-    EVENTS_LOST,  /* the reader was too slow: *cursor is now the newest event; send the full state
-                     again */
+    EVENTS_SOME, /* at least one event was appended */
+    EVENTS_NONE, /* nothing happened until the deadline */
+    EVENTS_LOST, /* the reader was too slow, or an event too long to keep: *cursor is now the newest
+                    event; send the full state again */
     EVENTS_ENDED, /* the bus was closed */
 };
 
