@@ -16,13 +16,16 @@ static bool bind_key(sqlite3_stmt *statement, const struct store_key *key)
 }
 
 /* Rows go oldest first, so the ids in use have no more than gaps of refused changes between them.
- */
-static bool is_full(sqlite3 *db)
+ * What is too old does not count: it goes when the next key comes, which must not be refused for
+ * its sake. */
+static bool is_full(sqlite3 *db, int64_t since_ms)
 {
-    return store_number(db,
-                        "SELECT coalesce((SELECT max(id) FROM request_keys)"
-                        " - (SELECT min(id) FROM request_keys), 0)",
-                        0) >= STORE_KEYS_MAX;
+    char sql[200];
+    snprintf(sql, sizeof sql,
+             "SELECT (SELECT max(id) FROM request_keys)"
+             " - (SELECT id FROM request_keys WHERE time_ms > %lld ORDER BY time_ms LIMIT 1)",
+             (long long)since_ms);
+    return store_number(db, sql, 0) >= STORE_KEYS_MAX;
 }
 
 static void take_answer(sqlite3_stmt *statement, struct store_key_answer *answer)
@@ -51,6 +54,7 @@ enum store_key_verdict store_key_find(struct store *store, const struct store_ke
                                       size_t error_size)
 {
     enum store_key_verdict verdict = STORE_KEY_FAILED;
+    int64_t since_ms = clock_wall_ms() - STORE_KEY_KEPT_MS;
     sqlite3_stmt *statement = NULL;
     int step = SQLITE_ERROR;
     pthread_mutex_lock(&store->mutex);
@@ -58,13 +62,12 @@ enum store_key_verdict store_key_find(struct store *store, const struct store_ke
                            "SELECT digest, status, headers, body FROM request_keys"
                            " WHERE scope = ?1 AND text = ?2 AND time_ms > ?3",
                            -1, &statement, NULL) == SQLITE_OK &&
-        bind_key(statement, key) &&
-        sqlite3_bind_int64(statement, 3, clock_wall_ms() - STORE_KEY_KEPT_MS) == SQLITE_OK)
+        bind_key(statement, key) && sqlite3_bind_int64(statement, 3, since_ms) == SQLITE_OK)
         step = sqlite3_step(statement);
     if (step == SQLITE_ROW)
         verdict = judge(statement, key, answer);
     else if (step == SQLITE_DONE)
-        verdict = is_full(store->db) ? STORE_KEY_FULL : STORE_KEY_NEW;
+        verdict = is_full(store->db, since_ms) ? STORE_KEY_FULL : STORE_KEY_NEW;
     else
         store_explain(store->path, store->db, "read the keys of requests", error, error_size);
     sqlite3_finalize(statement);

@@ -160,6 +160,29 @@ static void test_what_is_kept_is_bounded(void **state)
     store_close(store);
 }
 
+/* As many keys as there may be, all of them too old: the next one finds room, and clears them. */
+static void test_old_keys_take_no_place(void **state)
+{
+    struct place *place = *state;
+    struct store *store = place_open(place);
+    struct store_key next = key;
+    char sql[300];
+    next.text = "two";
+    assert_int_equal(change_with(store, &key, true), STORE_CHANGED);
+    store_close(store);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO request_keys (id, scope, text, digest, time_ms)"
+             " SELECT %d, 'x', 'x', zeroblob(32), 1; UPDATE request_keys SET time_ms = %lld",
+             STORE_KEYS_MAX + 1, (long long)(clock_wall_ms() - STORE_KEY_KEPT_MS));
+    place_sql(place->path, sql);
+    store = place_open(place);
+    assert_int_equal(find(store, &next, NULL, NULL), STORE_KEY_NEW);
+    assert_int_equal(change_with(store, &next, false), STORE_CHANGED);
+    assert_int_equal(find(store, &next, NULL, NULL), STORE_KEY_MADE);
+    store_close(store);
+    assert_int_equal(place_number(place->path, "SELECT count(*) FROM request_keys"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +196,7 @@ int main(void)
                                         place_tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_kept_is_bounded, place_set_up,
                                         place_tear_down),
+        cmocka_unit_test_setup_teardown(test_old_keys_take_no_place, place_set_up, place_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
