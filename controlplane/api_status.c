@@ -23,8 +23,15 @@ void api_get_dataplanes(const struct http_request *request, struct http_response
 void api_delete_dataplane(const struct http_request *request, struct http_response *response)
 {
     char agent[HTTP_AGENT_SIZE];
+    char error[512];
+    enum fleet_forgotten result;
     struct store_actor actor = http_actor(request, agent);
-    switch (plane_forget_dataplane(request->plane, request->parameter, &actor)) {
+    if (!plane_forget_dataplane(request->plane, request->parameter, &actor, &result, error,
+                                sizeof error)) {
+        http_problem(response, 503, error, NULL);
+        return;
+    }
+    switch (result) {
     case FLEET_FORGOTTEN:
         response->status = 204;
         break;

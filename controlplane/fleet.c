@@ -136,6 +136,14 @@ static struct dataplane *find(struct fleet *fleet, uint64_t connection)
     return NULL;
 }
 
+static struct dataplane *find_instance(struct fleet *fleet, const char *instance)
+{
+    FOR_EACH(fleet, dataplane)
+    if (strcmp(dataplane->hello.instance, instance) == 0)
+        return dataplane;
+    return NULL;
+}
+
 static void forget(struct fleet *fleet, struct dataplane *dataplane)
 {
     list_remove(&dataplane->node);
@@ -146,9 +154,9 @@ static void forget(struct fleet *fleet, struct dataplane *dataplane)
 /* The entry a HELLO continues: the same process, or the same place after a restart. */
 static struct dataplane *find_predecessor(struct fleet *fleet, const struct ctl_hello *hello)
 {
-    FOR_EACH(fleet, dataplane)
-    if (strcmp(dataplane->hello.instance, hello->instance) == 0)
-        return dataplane;
+    struct dataplane *same = find_instance(fleet, hello->instance);
+    if (same != NULL)
+        return same;
     FOR_EACH(fleet, dataplane)
     if (dataplane->connection == 0 && strcmp(dataplane->hello.address, hello->address) == 0)
         return dataplane;
@@ -226,20 +234,38 @@ void fleet_disconnect(struct fleet *fleet, uint64_t connection, const char *reas
     unlock_changed(fleet);
 }
 
+static enum fleet_forgotten may_forget(const struct dataplane *dataplane)
+{
+    if (dataplane == NULL)
+        return FLEET_UNKNOWN;
+    return dataplane->connection != 0 ? FLEET_CONNECTED : FLEET_FORGOTTEN;
+}
+
 enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance)
 {
-    enum fleet_forgotten result = FLEET_UNKNOWN;
     lock(fleet);
-    FOR_EACH(fleet, dataplane)
-    {
-        if (strcmp(dataplane->hello.instance, instance) != 0)
-            continue;
-        result = dataplane->connection != 0 ? FLEET_CONNECTED : FLEET_FORGOTTEN;
-        if (result == FLEET_FORGOTTEN)
-            forget(fleet, dataplane);
-        break;
-    }
+    struct dataplane *dataplane = find_instance(fleet, instance);
+    enum fleet_forgotten result = may_forget(dataplane);
+    if (result == FLEET_FORGOTTEN)
+        forget(fleet, dataplane);
     unlock_changed(fleet);
+    return result;
+}
+
+enum fleet_forgotten fleet_may_forget(struct fleet *fleet, const char *instance,
+                                      struct json_writer *writer)
+{
+    lock(fleet);
+    const struct dataplane *dataplane = find_instance(fleet, instance);
+    if (dataplane != NULL) {
+        json_begin_object(writer);
+        json_put_string(writer, "id", dataplane->hello.instance);
+        json_put_string(writer, "address", dataplane->hello.address);
+        json_put_u64(writer, "applied_revision", dataplane->revision);
+        json_end_object(writer);
+    }
+    enum fleet_forgotten result = may_forget(dataplane);
+    unlock(fleet);
     return result;
 }
 

@@ -42,6 +42,10 @@ enum fleet_forgotten { FLEET_FORGOTTEN, FLEET_UNKNOWN, FLEET_CONNECTED };
 
 /* Forgets a data plane (by its instance) that is not connected and will not come back. */
 enum fleet_forgotten fleet_forget(struct fleet *fleet, const char *instance);
+/* What fleet_forget would do now; what is known of the data plane (id, address, revision) as an
+ * object, unless it is unknown. */
+enum fleet_forgotten fleet_may_forget(struct fleet *fleet, const char *instance,
+                                      struct json_writer *writer);
 /* nonce was offered to it, for the times-th time. true, here and below: what is known of the data
  * plane changed. */
 bool fleet_offer(struct fleet *fleet, uint64_t connection, uint64_t nonce, unsigned times);

@@ -274,19 +274,11 @@ bool plane_wait(struct plane *plane, const struct publication *published, unsign
     return is_everywhere;
 }
 
-enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,
-                                            const struct store_actor *actor)
+static void publish_dataplanes(struct plane *plane)
 {
-    char id[256], name[256];
     struct routing_state state;
     struct dynbuf text;
     struct json_writer writer;
-    enum fleet_forgotten result = fleet_forget(plane->fleet, instance);
-    if (result != FLEET_FORGOTTEN)
-        return result;
-    LOG_INFO("dataplane_forgotten", "id=%s actor=%s",
-             log_quote(id, sizeof id, instance, strlen(instance)),
-             log_quote(name, sizeof name, actor->name, strlen(actor->name)));
     store_read(plane->store, &state);
     dynbuf_init(&text, 1024 * 1024);
     json_writer_init(&writer, &text);
@@ -294,7 +286,33 @@ enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *ins
     if (!text.failed)
         events_publish(plane->events, "dataplanes", dynbuf_text(&text));
     dynbuf_fini(&text);
-    return result;
+}
+
+bool plane_forget_dataplane(struct plane *plane, const char *instance,
+                            const struct store_actor *actor, enum fleet_forgotten *result,
+                            char *error, size_t error_size)
+{
+    char id[256], name[256];
+    struct dynbuf before;
+    struct json_writer writer;
+    dynbuf_init(&before, 4096);
+    json_writer_init(&writer, &before);
+    pthread_mutex_lock(&plane->change_mutex); /* two at once leave one row */
+    *result = fleet_may_forget(plane->fleet, instance, &writer);
+    bool is_noted =
+        *result != FLEET_FORGOTTEN ||
+        store_note_forgotten(plane->store, dynbuf_text(&before), actor, error, error_size);
+    if (is_noted && *result == FLEET_FORGOTTEN)
+        *result = fleet_forget(plane->fleet, instance);
+    pthread_mutex_unlock(&plane->change_mutex);
+    dynbuf_fini(&before);
+    if (!is_noted || *result != FLEET_FORGOTTEN)
+        return is_noted;
+    LOG_INFO("dataplane_forgotten", "id=%s actor=%s",
+             log_quote(id, sizeof id, instance, strlen(instance)),
+             log_quote(name, sizeof name, actor->name, strlen(actor->name)));
+    publish_dataplanes(plane);
+    return true;
 }
 
 struct store *plane_store(struct plane *plane)

@@ -68,9 +68,12 @@ void plane_standing(struct plane *plane, struct routing_state *state,
  * have it in force. */
 bool plane_wait(struct plane *plane, const struct publication *published, unsigned timeout_ms);
 
-/* Forgets a data plane that is gone for good, so that no gate waits for it. */
-enum fleet_forgotten plane_forget_dataplane(struct plane *plane, const char *instance,
-                                            const struct store_actor *actor);
+/* Forgets a data plane that is gone for good, so that no gate waits for it, and notes who did.
+ * false: it is not forgotten, since the store could not write that; error says why. */
+MUST_CHECK bool plane_forget_dataplane(struct plane *plane, const char *instance,
+                                       const struct store_actor *actor,
+                                       enum fleet_forgotten *result, char *error,
+                                       size_t error_size);
 
 /* What a wish is measured against now: the state, since when its phase holds, figures and limits of
  * the gates. */

@@ -50,6 +50,12 @@ enum store_verdict store_seed(struct store *store, const struct routing_patch *v
                               const char *actor, bool *seeded, struct routing_state *state,
                               char *error, size_t error_size);
 
+/* Notes in the audit log that a data plane is forgotten. before: a JSON object of what was known of
+ * it. false: error says why not. */
+MUST_CHECK bool store_note_forgotten(struct store *store, const char *before,
+                                     const struct store_actor *actor, char *error,
+                                     size_t error_size);
+
 /* --- since when (store_since.c) --- */
 
 struct store_since {

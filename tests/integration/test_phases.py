@@ -204,6 +204,12 @@ def test_a_data_plane_that_is_away_stops_a_step_forward(control, able):
     assert ctl(control, "dataplanes", "forget", able[1].instance)[0] == 0 and len(control.dataplanes()) == 1
     check = next(check for check in control.get(PHASE)["gates"] if check["name"] == "dataplanes_converged")
     assert check["ok"] and "event=dataplane_forgotten" in control.log()
+    # It opened a gate: the audit says who did.
+    entry = control.get("/api/v1/audit?limit=1")["entries"][0]
+    assert entry["action"] == "dataplane_forget" and entry["actor"].startswith(("token:", "uid:"))
+    assert entry["before"]["id"] == able[1].instance and "able:2#0" in entry["before"]["address"] and entry["after"] is None
+    assert control.get("/api/v1/audit/verify")["whole"]
+    assert sum(entry["action"] == "dataplane_forget" for entry in control.get("/api/v1/audit")["entries"]) == 1
 
 
 def test_failed_requests_count_for_minutes(control, able):
