@@ -59,7 +59,8 @@ static bool takes_gzip(const struct http_request *request)
     at += 1 + strspn(at + 1, " \t");
     if (strncmp(at, "q=", 2) != 0)
         return false;
-    return at[2 + strspn(at + 2, "0.")] >= '1' && at[2 + strspn(at + 2, "0.")] <= '9';
+    at += 2 + strspn(at + 2, "0.");
+    return *at >= '1' && *at <= '9';
 }
 
 static void serve(const struct page_asset *asset, const struct http_request *request,
