@@ -4,7 +4,7 @@
 #   (nothing)   the fast tests: unit, and integration against the simulated clusters with the Python driver
 #   --full      adds: gcc and clang with warnings as errors, AddressSanitizer + UBSan, ThreadSanitizer, real
 #               Cassandra 3.11 and 5.0 with the Python driver and cqlsh, the drivers of docs/drivers.md, fuzzing, format and lint,
-#               the dashboard in Chromium, and instructions per request against the committed figures
+#               the public JSON test suite, the dashboard in Chromium, and instructions per request against the committed figures
 #   --only P    of these, only the stages whose name matches the extended regular expression P
 #   --yes       install missing Debian packages without asking
 #
@@ -122,7 +122,10 @@ performance() { plays release bench && scripts/bench.sh --smoke; }
 drivers() { CLOUDGATE_BIN="$ROOT/build/$1/bin" scripts/drivers.sh; }
 
 # The dashboard in Debian's Chromium; its pictures are for people to look at.
-browser() { browser_environment && plays "$1" browser -n 2 --screenshots "$RESULTS/screenshots"; }
+browser() { node_environment browser && plays "$1" browser -n 2 --screenshots "$RESULTS/screenshots"; }
+
+# The texts of the public JSON test suite.
+json_suite() { node_environment jsonsuite && plays "$1" jsonsuite; }
 
 our_sources() { git -c safe.directory="$ROOT" ls-files -- '*.c' '*.h'; }
 check_format() {
@@ -197,6 +200,7 @@ run_stages() {
         stage performance performance
         stage integration integration release
         stage conformance plays release conformance
+        stage json json_suite release
         stage browser browser release
         stage cassandra plays release cassandra
         stage drivers drivers release

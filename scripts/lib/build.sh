@@ -24,9 +24,9 @@ python_environment() {
         cp "$wanted" "$venv/requirements.installed"
 }
 
-# browser_environment: build/browser with the packages of tests/browser/package-lock.json, made anew when they change.
-browser_environment() {
-    local modules=$ROOT/build/browser wanted=$ROOT/tests/browser
+# node_environment FOLDER: build/FOLDER with the packages of tests/FOLDER/package-lock.json, made anew when they change.
+node_environment() {
+    local modules=$ROOT/build/$1 wanted=$ROOT/tests/$1
     cmp -s "$wanted/package-lock.json" "$modules/node_modules/.installed" && return 0
     mkdir -p "$modules"
     cp "$wanted/package.json" "$wanted/package-lock.json" "$modules/" &&
