@@ -435,6 +435,7 @@ static bool build(struct json_document *document, const jsmntok_t *tokens, size_
              other = other->next) {
             if (same_name(other, value->name, value->name_length)) {
                 error->offset = (size_t)(token->start > 0 ? token->start - 1 : 0);
+                error->is_json = true;
                 snprintf(error->text, sizeof error->text,
                          "a member name occurs twice in one object");
                 return false;

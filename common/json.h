@@ -24,6 +24,7 @@ struct json_value;
 struct json_error {
     size_t offset;  /* of the byte that was not expected */
     char text[112]; /* one line that says what is wrong; never quotes the input */
+    bool is_json;   /* the grammar holds: it is JSON, but a member name is in an object twice */
 };
 
 /* Reads exactly one JSON value out of length bytes. maximum_values bounds memory: member names

@@ -98,7 +98,7 @@ void api_get_audit_export(const struct http_request *request, struct http_respon
                                     sizeof error) &&
                    http_download_send(request, dynbuf_text(&lines), lines.length);
         }
-        http_download_end(request, response, good);
+        http_download_end(request, good);
     }
     dynbuf_fini(&lines);
 }

@@ -58,7 +58,7 @@ void api_post_backup(const struct http_request *request, struct http_response *r
     http_add_header(response, "Content-Disposition", disposition);
     if (http_download_begin(request, response, "application/vnd.sqlite3", (int64_t)bytes)) {
         good = send_file(request, fd, bytes);
-        http_download_end(request, response, good);
+        http_download_end(request, good);
         LOG_INFO("backup_sent", "bytes=%" PRIu64 " whole=%s", bytes, good ? "true" : "false");
     }
     close(fd);

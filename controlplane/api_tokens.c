@@ -42,8 +42,8 @@ static bool read_row(const struct json_value *root, struct token_row *row,
         return false;
     }
     snprintf(row->name, sizeof row->name, "%s", text);
-    text = json_type(role) == JSON_STRING ? json_text(role, NULL) : "";
-    if (!role_parse(text, &row->role)) {
+    text = json_type(role) == JSON_STRING ? json_text(role, &length) : "";
+    if (!role_parse(text, &row->role) || strlen(text) != length) {
         http_problem(response, 422, "role must be viewer, operator or admin", "/role");
         return false;
     }

@@ -76,9 +76,9 @@ static bool has_room(struct front *front, const struct peer *peer)
 
 static void accept_one(struct front *front, int fd, struct peer *peer)
 {
-    struct link_peer process;
+    struct link_peer process = {.uid = (uid_t)-1};
     if (peer->is_local) {
-        (void)!link_peer_is_trusted(fd, &process); /* access.c judges the user */
+        (void)!link_peer_is_trusted(fd, &process); /* access.c judges the user; none is nobody */
         peer->uid = process.uid;
     }
     if (!has_room(front, peer)) {

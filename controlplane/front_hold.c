@@ -1,7 +1,9 @@
-/* Reading just enough of a request to know whether it is there. Any thread. Must never decide
- * anything but to wait: whatever is unclear goes through. */
+/* Reading just enough of a request to know whether it is there, and whether the web server would
+ * see the same head as everybody else. Any thread. Must never take a request for right: whatever is
+ * not refused here is for the web server to judge. */
 #include "controlplane/front_hold.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -45,4 +47,74 @@ bool front_hold_is_over(const uint8_t *data, size_t length, size_t capacity)
     for (; *announced >= '0' && *announced <= '9' && body < capacity; announced++)
         body = body * 10 + (size_t)(*announced - '0'); /* the head ends with a line break */
     return length - head >= body;
+}
+
+/* What is wrong with one line below the request line, or NULL. */
+static const char *line_fault(const uint8_t *line, size_t length)
+{
+    const uint8_t *colon = memchr(line, ':', length);
+    if (line[0] == ' ' || line[0] == '\t')
+        return "a header line begins with a blank: lines are not folded here";
+    if (colon == NULL)
+        return "a header line has no colon";
+    if (colon == line)
+        return "a header line has no name";
+    if (colon[-1] == ' ' || colon[-1] == '\t')
+        return "a blank stands between the name of a header and its colon";
+    return NULL;
+}
+
+/* The request line must name a path: other forms of a target are for proxies, and the web server
+ * would close without an answer. */
+static const char *target_fault(const uint8_t *line, size_t length)
+{
+    const uint8_t *blank = memchr(line, ' ', length);
+    if (length == 0)
+        return "the request begins with an empty line";
+    for (; blank != NULL && blank < line + length; blank++)
+        if (*blank != ' ')
+            return *blank == '/' ? NULL : "the request must name a path of this server: /...";
+    return NULL;
+}
+
+/* Without CR and LF. */
+static size_t line_length(const uint8_t *line, const uint8_t *feed)
+{
+    size_t length = (size_t)(feed - line);
+    return length > 0 && line[length - 1] == '\r' ? length - 1 : length;
+}
+
+const char *front_hold_fault(const uint8_t *data, size_t length)
+{
+    const uint8_t *end = data + length;
+    const uint8_t *feed;
+    unsigned lines = 0;
+    for (const uint8_t *line = data; (feed = memchr(line, '\n', (size_t)(end - line))) != NULL;
+         line = feed + 1) {
+        size_t size = line_length(line, feed);
+        if (lines > 0 && size == 0)
+            return NULL; /* the end of the head */
+        const char *fault = lines == 0 ? target_fault(line, size) : line_fault(line, size);
+        if (fault != NULL)
+            return fault;
+        if (lines++ > FRONT_HOLD_LINES_MAX)
+            return "the head of the request has more than 64 lines";
+    }
+    return NULL;
+}
+
+size_t front_hold_answer(const char *fault, char answer[FRONT_HOLD_ANSWER_MAX])
+{
+    char body[256];
+    int size = snprintf(body, sizeof body,
+                        "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+                        "\"detail\":\"%s\"}",
+                        fault);
+    int length = snprintf(answer, FRONT_HOLD_ANSWER_MAX,
+                          "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
+                          "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+                          "Content-Length: %d\r\nConnection: close\r\n\r\n%s",
+                          size, body);
+    CHECK(size < (int)sizeof body && length < FRONT_HOLD_ANSWER_MAX);
+    return (size_t)length;
 }

@@ -1,9 +1,9 @@
 /* The relay of bytes. Every event, whatever it was, runs the same pump: move what can be moved in
  * each direction, pass on the ends that were reached, then say what to wait for. A client that has
- * not sent a whole first request costs a place here but no thread of the web server.
+ * not sent its whole request costs a place here but no thread of the web server.
  *
  * On the front's thread. Must never wait, never buffer beyond its two fixed buffers, and never
- * change a byte. */
+ * change a byte: a request is passed on as it is, or answered here and not at all. */
 #include "controlplane/front_relay.h"
 
 #include <errno.h>
@@ -44,7 +44,7 @@ struct relay {
     struct list node;
     struct relay_host *host;
     struct peer peer;
-    int client_fd, inner_fd; /* inner_fd -1: the first request is being held */
+    int client_fd, inner_fd; /* inner_fd -1: the request is being held, or was answered here */
     SSL *ssl;                /* NULL: plain */
     struct event *client_read, *client_write, *inner_read, *inner_write;
     uint16_t port; /* of inner_fd; 0: not in the table */
@@ -264,13 +264,27 @@ static bool read_client(struct relay *relay)
     return got > 0;
 }
 
+/* The request has come: to the web server with it, or an answer at once. */
+static void let_through(struct relay *relay)
+{
+    const char *fault = front_hold_fault(relay->up.data, relay->up.end);
+    if (fault == NULL) {
+        open_inner(relay);
+        return;
+    }
+    relay->down.end = front_hold_answer(fault, (char *)relay->down.data);
+    relay->taken_ns = clock_now_ns();
+    relay->inner_ended = relay->inner_deaf = true;
+    LOG_INFO("request_refused", "address=%s reason=\"%s\"", relay->peer.address, fault);
+}
+
 static bool write_inner(struct relay *relay)
 {
     struct buffer *up = &relay->up;
     bool moved = false;
     if (relay->inner_fd < 0 && !relay->inner_ended && up->begin < up->end &&
         (relay->client_ended || front_hold_is_over(up->data, up->end, up->size)))
-        open_inner(relay);
+        let_through(relay);
     if (relay->inner_fd < 0 || relay->inner_deaf)
         return false;
     if (up->begin < up->end) {
@@ -393,7 +407,8 @@ static void pump(struct relay *relay)
         if (moved)
             relay->moved_ns = clock_now_ns();
     }
-    bool is_silent = relay->client_ended && relay->inner_fd < 0; /* nothing came, nothing will */
+    bool is_silent = relay->client_ended && relay->inner_fd < 0 &&
+                     relay->down.begin == relay->down.end; /* nothing came, nothing will */
     if (relay->is_broken || is_silent) {
         end(relay);
         return;

@@ -108,6 +108,7 @@ static const char *reason_phrase(int status)
         {500, "Internal Server Error"},
         {501, "Not Implemented"},
         {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(phrases); i++)
         if (phrases[i].status == status)
@@ -241,11 +242,7 @@ static void send_response(struct mg_connection *connection, struct http_response
         dynbuf_append_text(&out, "Cache-Control: no-store\r\n");
     if (has_content(response->status))
         dynbuf_printf(&out, "Content-Length: %zu\r\n", response->body.length);
-    if (response->close) {
-        mg_disable_connection_keep_alive(connection);
-        dynbuf_append_text(&out, "Connection: close\r\n");
-    }
-    dynbuf_append_text(&out, "\r\n");
+    dynbuf_append_text(&out, "Connection: close\r\n\r\n");
     if (with_body && has_content(response->status))
         dynbuf_append(&out, response->body.data, response->body.length);
     if (!out.failed)
@@ -371,12 +368,10 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
         http_problem(response, 411,
                      "who has not logged in must send a body at once and with its Content-Length",
                      NULL);
-        response->close = true;
         return false;
     }
     if (announced > HTTP_BODY_MAX) {
         http_problem(response, 413, "the body is longer than 16384 bytes", NULL);
-        response->close = true;
         return false;
     }
     if (expect != NULL && strcasecmp(expect, "100-continue") == 0) {
@@ -386,34 +381,56 @@ bool http_read_body(const struct http_request *request, struct dynbuf *body,
     while ((got = mg_read(connection, chunk, sizeof chunk)) > 0) {
         if (body->length + (size_t)got > HTTP_BODY_MAX) {
             http_problem(response, 413, "the body is longer than 16384 bytes", NULL);
-            response->close = true;
             return false;
         }
         dynbuf_append(body, chunk, (size_t)got);
     }
     if (got < 0 || (announced > 0 && body->length < (size_t)announced) || body->failed) {
         http_problem(response, 400, "the body ended early", NULL);
-        response->close = true;
         return false;
     }
     return true;
 }
 
-/* What civetweb lets through and a strict server must not: two lengths, a length beside chunks
- * (request smuggling), or a length that is no number and would count as none. */
-static bool has_doubtful_length(const struct mg_request_info *info)
+static unsigned count_headers(const struct mg_request_info *info, const char *name)
 {
-    int lengths = 0, encodings = 0;
-    bool is_number = true;
-    for (int i = 0; i < info->num_headers; i++) {
-        const char *value = info->http_headers[i].value;
-        if (strcasecmp(info->http_headers[i].name, "Content-Length") == 0) {
-            lengths++;
-            is_number = value[0] != '\0' && value[strspn(value, "0123456789")] == '\0';
+    unsigned count = 0;
+    for (int i = 0; i < info->num_headers; i++)
+        count += strcasecmp(info->http_headers[i].name, name) == 0;
+    return count;
+}
+
+/* What civetweb lets through and a strict server must not: a length beside chunks (request
+ * smuggling) or that is no number and would count as none, and headers of which only the first
+ * would count. false: detail says what it is. */
+static bool is_clear(const struct mg_request_info *info, char *detail, size_t size)
+{
+    static const char *const single[] = {
+        "Host",         "Content-Length",  "Transfer-Encoding",
+        "Content-Type", "Authorization",   "Cookie",
+        "Origin",       "Sec-Fetch-Site",  "X-CSRF-Token",
+        "If-Match",     "Idempotency-Key", "Expect",
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(single); i++)
+        if (count_headers(info, single[i]) > 1) {
+            snprintf(detail, size, "the request has the header %s more than once", single[i]);
+            return false;
         }
-        encodings += strcasecmp(info->http_headers[i].name, "Transfer-Encoding") == 0;
+    const char *length = NULL, *encoding = NULL;
+    for (int i = 0; i < info->num_headers; i++) {
+        if (strcasecmp(info->http_headers[i].name, "Content-Length") == 0)
+            length = info->http_headers[i].value;
+        if (strcasecmp(info->http_headers[i].name, "Transfer-Encoding") == 0)
+            encoding = info->http_headers[i].value;
     }
-    return lengths + encodings > 1 || !is_number;
+    snprintf(detail, size,
+             "the length of the body is said twice, or is no number, or it comes otherwise than in "
+             "chunks");
+    if (length != NULL && encoding != NULL)
+        return false;
+    return (length == NULL ||
+            (length[0] != '\0' && length[strspn(length, "0123456789")] == '\0')) &&
+           (encoding == NULL || strcasecmp(encoding, "chunked") == 0);
 }
 
 /* Whether the path is this route's; *parameter: what stands for its {name}. */
@@ -455,6 +472,11 @@ static void run(const struct route *route, struct http_request *request,
 {
     struct idempotency *idempotency = request->exchange->http->idempotency;
     struct http_turn turn;
+    bool takes_query = strcmp(route->method, "POST") != 0 && strcmp(route->method, "DELETE") != 0;
+    if (!takes_query && request->query[0] != '\0') { /* who says ?dry_run=true means it */
+        http_problem(response, 400, "this request takes no query parameters", NULL);
+        return;
+    }
     if (!idempotency_begin(idempotency, request, &turn, response))
         return;
     request->turn = &turn;
@@ -478,12 +500,9 @@ static void dispatch(struct http_request *request, struct access_caller *caller,
     bool may = access_check(request->access, request->access_request, needed, caller, &refusal);
     request->caller = caller;
     if (may && route != NULL) {
-        response->close = caller->role == ROLE_NONE; /* a thread is kept for those we know */
         run(route, request, response);
-        response->close |= caller->role == ROLE_NONE;
         return;
     }
-    response->close = true; /* whatever body there may be is not read */
     if (!may) {
         http_refuse(response, &refusal);
     } else if (allow[0] != '\0') {
@@ -514,7 +533,7 @@ static void end_handler(struct http *http)
 static void wait_for_handlers(struct http *http)
 {
     struct timespec end;
-    clock_gettime(CLOCK_REALTIME, &end);
+    clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += STOP_WAIT_S;
     pthread_mutex_lock(&http->mutex);
     while (http->running > 0 && pthread_cond_timedwait(&http->idle, &http->mutex, &end) == 0)
@@ -575,6 +594,7 @@ static int on_request(struct mg_connection *connection)
     };
     struct http_response response;
     struct access_caller caller;
+    char doubt[160];
     begin_handler(http);
     response_init(&response);
     read_access(connection, info, &peer, &access_request);
@@ -582,11 +602,8 @@ static int on_request(struct mg_connection *connection)
         LOG_WARN("direct_request_refused", "address=%s", info->remote_addr);
         http_problem(&response, 403,
                      "this port is the control plane's own; connect to CONTROL_HTTP_ADDRESS", NULL);
-        response.close = true;
-    } else if (has_doubtful_length(info)) {
-        http_problem(&response, 400,
-                     "the length of the body is said more than once, or is no number", NULL);
-        response.close = true;
+    } else if (!is_clear(info, doubt, sizeof doubt)) {
+        http_problem(&response, 400, doubt, NULL);
     } else {
         dispatch(&request, &caller, &response);
     }
@@ -599,14 +616,12 @@ static int on_request(struct mg_connection *connection)
     return status;
 }
 
-/* Errors civetweb finds by itself, before on_request: in our form, and always the end of the
- * connection. */
+/* Errors civetweb finds by itself, before on_request: in our form. */
 static int on_error(struct mg_connection *connection, int status, const char *message)
 {
     struct http_response response;
     response_init(&response);
     http_problem(&response, status, message == NULL ? "the request cannot be read" : message, NULL);
-    response.close = true;
     send_response(connection, &response, true, CONTROL_ROUTES);
     response_fini(&response);
     return 0;
@@ -640,7 +655,6 @@ bool http_stream_begin(const struct http_request *request, struct http_response 
     dynbuf_init(&head, 8192);
     write_head(&head, 200, "text/event-stream", NULL);
     dynbuf_append_text(&head, "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
-    mg_disable_connection_keep_alive(request->exchange->connection);
     control_metrics_add(CONTROL_METRIC_EVENT_STREAMS, 1);
     response->streamed = true;
     control_metrics_http(request->exchange->route, 200);
@@ -689,7 +703,6 @@ bool http_download_begin(const struct http_request *request, struct http_respons
     else if (request->exchange->is_chunked)
         dynbuf_append_text(&head, "Transfer-Encoding: chunked\r\n");
     dynbuf_append_text(&head, "\r\n");
-    mg_disable_connection_keep_alive(connection);
     mg_write(connection, head.data, head.length);
     dynbuf_fini(&head);
     response->streamed = true;
@@ -706,12 +719,10 @@ bool http_download_send(const struct http_request *request, const void *bytes, s
                                          : mg_write(connection, bytes, length) == (int)length;
 }
 
-void http_download_end(const struct http_request *request, struct http_response *response,
-                       bool is_whole)
+void http_download_end(const struct http_request *request, bool is_whole)
 {
     if (is_whole && request->exchange->is_chunked)
         mg_send_chunk(request->exchange->connection, "", 0);
-    response->close = true;
     atomic_fetch_sub(&request->exchange->http->downloads, 1);
 }
 
@@ -754,9 +765,7 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
         "num_threads",
         THREADS,
         "enable_keep_alive",
-        "yes",
-        "keep_alive_timeout_ms",
-        "500",
+        "no", /* nothing can hide behind a request */
         "request_timeout_ms",
         "10000",
         "tcp_nodelay",
@@ -778,6 +787,7 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
         .http_error = on_error,
         .log_message = on_log,
     };
+    pthread_condattr_t attributes;
     struct http *http = calloc(1, sizeof *http);
     CHECK(http != NULL);
     http->plane = plane;
@@ -785,7 +795,10 @@ struct http *http_new(struct plane *plane, struct access *access, struct peer_ta
     http->peers = peers;
     http->idempotency = idempotency_new();
     pthread_mutex_init(&http->mutex, NULL);
-    pthread_cond_init(&http->idle, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&http->idle, &attributes);
+    pthread_condattr_destroy(&attributes);
     start_message[0] = '\0';
     mg_init_library(0);
     http->context = mg_start(&callbacks, http, options);

@@ -42,7 +42,6 @@ struct http_response {
     const char *content_type; /* a constant */
     struct dynbuf headers;    /* further lines, each with CRLF */
     struct dynbuf body;
-    bool close;    /* the request was not read to its end */
     bool streamed; /* all has been sent by http_stream_*; nothing more is */
 };
 
@@ -120,8 +119,7 @@ MUST_CHECK bool http_download_begin(const struct http_request *request,
 MUST_CHECK bool http_download_send(const struct http_request *request, const void *bytes,
                                    size_t length);
 /* is_whole: false tells the client by a connection that ends too early. */
-void http_download_end(const struct http_request *request, struct http_response *response,
-                       bool is_whole);
+void http_download_end(const struct http_request *request, bool is_whole);
 
 /* Handlers, as routes.def names them. */
 #define ROUTE(method, path, access, handler, meaning)                                              \

@@ -154,7 +154,6 @@ static bool look_up(const struct http_request *request, struct http_turn *turn,
 static bool take_request(const struct http_request *request, const char *text,
                          struct http_turn *turn, struct http_response *response)
 {
-    response->close = true; /* until the body is read */
     if (strcmp(request->method, "POST") == 0) {
         http_problem(response, 400,
                      "POST takes no Idempotency-Key here: its answer may hold a secret, which is "
@@ -170,7 +169,6 @@ static bool take_request(const struct http_request *request, const char *text,
     }
     if (!http_read_body(request, &turn->body, response))
         return false;
-    response->close = false;
     snprintf(turn->scope, sizeof turn->scope, "%s", request->caller->actor);
     snprintf(turn->text, sizeof turn->text, "%s", text);
     turn->key.scope = turn->scope;

@@ -2,6 +2,8 @@
  * body back: it may hold a token. */
 #include "controlplane/json_body.h"
 
+#include "controlplane/api_change.h"
+
 #include <openssl/crypto.h>
 #include <string.h>
 #include <strings.h>
@@ -45,14 +47,12 @@ bool json_body_text(const struct http_request *request, const char *const *types
                     struct dynbuf *body, struct http_response *response)
 {
     dynbuf_init(body, HTTP_BODY_MAX);
-    response->close = true; /* until the body is read */
     if (!has_type(request, types)) {
         refuse_type(request, types, response);
         return false;
     }
     if (!http_read_body(request, body, response))
         return false;
-    response->close = false;
     return true;
 }
 
@@ -60,12 +60,14 @@ struct json_document *json_body_read(const struct http_request *request,
                                      struct http_response *response)
 {
     struct json_document *document = NULL;
+    struct routing_problem problem;
     struct json_error error;
     struct dynbuf body;
     if (json_body_text(request, json_body_plain, &body, response)) {
         document = json_parse(dynbuf_text(&body), body.length, VALUES_MAX, &error);
         if (document == NULL) {
-            http_problem(response, 400, error.text, NULL);
+            (void)routing_fail_json(&problem, &error);
+            api_refuse(&problem, response);
         } else if (json_type(json_root(document)) != JSON_OBJECT) {
             http_problem(response, 422, "the body must be an object", "");
             json_free(document);
@@ -81,13 +83,18 @@ struct json_document *json_body_read(const struct http_request *request,
 bool json_body_only(const struct json_value *object, const char *const *names,
                     struct http_response *response)
 {
+    char pointer[ROUTING_POINTER_SIZE];
+    size_t length;
     for (const struct json_value *value = json_first(object); value != NULL;
          value = json_next(value)) {
-        const char *const *name = names;
-        while (*name != NULL && strcmp(*name, json_name(value, NULL)) != 0)
-            name++;
-        if (*name == NULL) {
-            http_problem(response, 422, "the body has a member this path does not know", "");
+        const char *const *known = names;
+        const char *name = json_name(value, &length);
+        while (*known != NULL && (strlen(*known) != length ||
+                                  memcmp(*known, name, length) != 0)) /* it may hold NULs */
+            known++;
+        if (*known == NULL) {
+            routing_name_pointer(pointer, sizeof pointer, name, length);
+            http_problem(response, 422, "the body has a member this path does not know", pointer);
             return false;
         }
     }

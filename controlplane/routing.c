@@ -136,9 +136,9 @@ bool routing_fail(struct routing_problem *problem, int status, const char *point
 bool routing_fail_json(struct routing_problem *problem, const struct json_error *error)
 {
     char detail[sizeof problem->detail];
-    snprintf(detail, sizeof detail, "the body is not JSON: %s at byte %zu", error->text,
-             error->offset);
-    return routing_fail(problem, 400, "", detail);
+    snprintf(detail, sizeof detail, "the body is %s: %s at byte %zu",
+             error->is_json ? "ambiguous" : "not JSON", error->text, error->offset);
+    return routing_fail(problem, error->is_json ? 422 : 400, "", detail);
 }
 
 void routing_name_pointer(char *pointer, size_t size, const char *name, size_t length)
@@ -344,12 +344,13 @@ bool routing_matches(const struct routing_state *state, const char *if_match)
     char etag[ROUTING_ETAG_SIZE];
     if (if_match == NULL)
         return true;
+    if_match += strspn(if_match, " \t");
+    if (*if_match == '*') /* alone, or it is nothing */
+        return if_match[1 + strspn(if_match + 1, " \t")] == '\0';
     routing_etag(state, etag);
     size_t etag_length = strlen(etag);
     for (const char *at = if_match; *at != '\0';) {
         at += strspn(at, " \t,");
-        if (*at == '*')
-            return true;
         if (strncmp(at, etag, etag_length) == 0 && strchr(" \t,", at[etag_length]) != NULL)
             return true; /* strchr also finds the end of the text */
         if (*at == 'W')  /* weak tags never match strongly: skip the whole of it */
@@ -357,9 +358,8 @@ bool routing_matches(const struct routing_state *state, const char *if_match)
         if (*at == '"') {
             const char *end = strchr(at + 1, '"');
             at = end == NULL ? at + strlen(at) : end + 1;
-        } else {
-            at += strcspn(at, ",");
         }
+        at += strcspn(at, ",");
     }
     return false;
 }

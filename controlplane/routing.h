@@ -12,6 +12,7 @@
 
 #define ROUTING_STORE_ID_SIZE 37 /* a uuid and its NUL */
 #define ROUTING_ETAG_SIZE     72
+#define ROUTING_POINTER_SIZE  80
 
 /* Of a live switch; 0 means "as configured" for every live setting. */
 enum routing_switch { ROUTING_AS_CONFIGURED, ROUTING_OFF, ROUTING_ON };
@@ -51,8 +52,8 @@ struct routing_patch {
 };
 
 struct routing_problem {
-    int status;       /* HTTP: 400 (not JSON), 409 (not in this state), 422 (JSON, but not this) */
-    char pointer[80]; /* JSON pointer to the member at fault; "" for the whole */
+    int status; /* HTTP: 400 (not JSON), 409 (not in this state), 422 (JSON, but not this) */
+    char pointer[ROUTING_POINTER_SIZE]; /* JSON pointer to the member at fault; "" for the whole */
     char detail[1024];
 };
 

@@ -76,9 +76,71 @@ static void test_the_table_is_bounded_and_used_again(void **state)
     peer_table_free(table);
 }
 
+static const char *fault(const char *text)
+{
+    return front_hold_fault((const uint8_t *)text, strlen(text));
+}
+
+/* What is wrong with a head, told by a word; NULL: nothing that the front would see. */
+static void test_faults_of_heads(void **state)
+{
+    static const struct {
+        const char *head;
+        const char *word;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", NULL},
+        {"GET / HTTP/1.1\nHost:x\n\n", NULL},
+        {"GET  /a?b HTTP/1.1\r\nEmpty:\r\nX: a : b\r\n\r\n body : x\r\n", NULL},
+        {"GET / HTTP/1.1\r\n\r\n", NULL},
+        {"GET", NULL},
+        {"GET\r\n\r\n", NULL},
+        {"GET / HTTP/1.1\r\nX-Half", NULL},
+        {"\r\n\r\n", "empty line"},
+        {"\nGET / HTTP/1.1\r\n\r\n", "empty line"},
+        {" GET / HTTP/1.1\r\n\r\n", "path"},
+        {"GET * HTTP/1.1\r\n\r\n", "path"},
+        {"GET http://x/ HTTP/1.1\r\n\r\n", "path"},
+        {"CONNECT x:1 HTTP/1.1\r\n\r\n", "path"},
+        {"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n", "folded"},
+        {"GET / HTTP/1.1\r\n\tX: a\r\n\r\n", "folded"},
+        {"GET / HTTP/1.1\r\nX\r\n\r\n", "colon"},
+        {"GET / HTTP/1.1\r\n: a\r\n\r\n", "name"},
+        {"GET / HTTP/1.1\r\nX : a\r\n\r\n", "blank"},
+        {"GET / HTTP/1.1\r\nX\t: a\r\n\r\n", "blank"},
+        {"GET / HTTP/1.1\r\nX: a\r\nY: \r\n: a\r\n\r\n", "name"},
+    };
+    char answer[FRONT_HOLD_ANSWER_MAX];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        const char *why = fault(cases[i].head);
+        assert_true((why == NULL) == (cases[i].word == NULL));
+        if (why == NULL)
+            continue;
+        assert_non_null(strstr(why, cases[i].word));
+        size_t length = front_hold_answer(why, answer);
+        assert_int_equal(length, strlen(answer));
+        assert_non_null(strstr(answer, why));
+    }
+}
+
+static void test_lines_of_a_head_are_counted(void **state)
+{
+    char head[4096];
+    (void)state;
+    for (int lines = FRONT_HOLD_LINES_MAX; lines <= FRONT_HOLD_LINES_MAX + 1; lines++) {
+        size_t used = (size_t)snprintf(head, sizeof head, "GET / HTTP/1.1\r\n");
+        for (int i = 0; i < lines; i++)
+            used += (size_t)snprintf(head + used, sizeof head - used, "X-%d: y\r\n", i);
+        snprintf(head + used, sizeof head - used, "\r\n");
+        assert_true((fault(head) == NULL) == (lines == FRONT_HOLD_LINES_MAX));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_faults_of_heads),
+        cmocka_unit_test(test_lines_of_a_head_are_counted),
         cmocka_unit_test(test_a_request_is_held_until_it_is_whole),
         cmocka_unit_test(test_what_is_unclear_goes_through),
         cmocka_unit_test(test_ports_are_known_until_they_are_removed),

@@ -203,6 +203,12 @@ static void test_entity_tags(void **state)
         {"\"unterminated", false},
         {",,,", false},
         {"x*", false},
+        {" * ", true},
+        {"**", false},
+        {"*x", false},
+        {"\"x\", *", false},
+        {"\"x\" *", false},
+        {"\"x\"" TAG, false},
         {"W", false},
         {"/", false},
     };
