@@ -242,6 +242,19 @@ static struct node_health *find_health(void *context, const struct topology_node
     return node_watch_find(cluster->watch, cluster->id, node);
 }
 
+/* Served all the same: a cluster may have been built anew while it was not in use. */
+static void warn_of_another_name(const struct cluster *cluster, const struct topology *topology)
+{
+    char before[300], now[300];
+    if (cluster->topology == NULL ||
+        strcmp(cluster->topology->cluster_title, topology->cluster_title) == 0)
+        return;
+    const char *title = cluster->topology->cluster_title;
+    LOG_WARN("cluster_renamed", "cluster=%s before=%s now=%s", cluster_name(cluster->id),
+             log_quote(before, sizeof before, title, strlen(title)),
+             log_quote(now, sizeof now, topology->cluster_title, strlen(topology->cluster_title)));
+}
+
 static bool on_read(void *context, const struct control_facts *read, struct dynbuf *reason)
 {
     struct cluster *cluster = context;
@@ -269,6 +282,7 @@ static bool on_read(void *context, const struct control_facts *read, struct dynb
     struct topology *topology = topology_build(&facts, cluster->datacenter, reason);
     if (topology == NULL)
         return false;
+    warn_of_another_name(cluster, topology);
     topology_put(cluster->topology);
     cluster->topology = topology;
     node_watch_sweep(cluster->watch);

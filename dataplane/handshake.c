@@ -194,16 +194,25 @@ static bool keep_configured_token(struct session *session, enum cluster_id clust
                             is_origin ? config->origin_password : config->target_password);
 }
 
+/* Whose credentials clients show when both clusters ask for some. */
+static enum cluster_id shown_cluster(const struct session *session)
+{
+    return session->worker->config->forward_client_credentials_to_origin ? CLUSTER_ORIGIN
+                                                                         : CLUSTER_TARGET;
+}
+
 /* One cluster is in use, and with both in use clients would show the other one's credentials: the
  * token is of those the proxy itself has for it. */
 static bool is_the_idle_clusters_token(const struct session *session, struct cql_span token)
 {
     const struct config *config = session->worker->config;
-    bool shows_origins = config->forward_client_credentials_to_origin;
-    if (is_opened(session, shows_origins ? CLUSTER_ORIGIN : CLUSTER_TARGET))
+    enum cluster_id shown = shown_cluster(session);
+    bool is_known = session->worker->topologies[shown] != NULL;
+    if (is_opened(session, shown) || (is_known && !asks(session, shown)))
         return false;
-    return shows_origins ? plain_token_is(token, config->origin_username, config->origin_password)
-                         : plain_token_is(token, config->target_username, config->target_password);
+    return shown == CLUSTER_ORIGIN
+               ? plain_token_is(token, config->origin_username, config->origin_password)
+               : plain_token_is(token, config->target_username, config->target_password);
 }
 
 static void on_auth_response(struct session *session, struct cql_header header, const uint8_t *body)
@@ -227,9 +236,8 @@ static void on_auth_response(struct session *session, struct cql_header header, 
     struct cql_span forwarded = token;
     bool is_alone = !is_opened(session, secondary);
     bool both_ask = asks(session, CLUSTER_ORIGIN) && asks(session, CLUSTER_TARGET);
-    bool is_swapped =
-        is_alone ? is_the_idle_clusters_token(session, token)
-                 : both_ask && !session->worker->config->forward_client_credentials_to_origin;
+    bool is_swapped = is_alone ? is_the_idle_clusters_token(session, token)
+                               : both_ask && shown_cluster(session) == CLUSTER_TARGET;
     if (token.data != NULL && !cql_span_equals(token, "PLAIN")) {
         struct cql_span authzid, user, password, none = {(const uint8_t *)"", 0};
         bool is_plain = cql_read_plain_token(token, &authzid, &user, &password);
@@ -245,7 +253,8 @@ static void on_auth_response(struct session *session, struct cql_header header, 
                 ? keep_configured_token(session, primary, authzid) &&
                       keep_token(&session->tokens[secondary], token.data, token.length)
                 : keep_token(&session->tokens[primary], token.data, token.length) &&
-                      (is_alone && !has_configured_token(session, secondary)
+                      (is_alone && secondary == shown_cluster(session) &&
+                               !has_configured_token(session, secondary)
                            ? keep_token(&session->tokens[secondary], token.data, token.length)
                            : keep_configured_token(session, secondary, none));
         if (!kept) {

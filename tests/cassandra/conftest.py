@@ -39,11 +39,12 @@ def wait_until(condition, seconds, what):
         time.sleep(0.05)
 
 
-def http(method, url, body=None):
+def http(method, url, body=None, **headers):
     """Returns (status, decoded body); a refused connection is status 0."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers={
-        "Content-Type": "application/json", "Authorization": f"Bearer {ADMIN_TOKEN}"})
+        "Content-Type": "application/json", "Authorization": f"Bearer {ADMIN_TOKEN}",
+        **{name.replace("_", "-"): value for name, value in headers.items()}})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             status, text = answer.status, answer.read().decode()

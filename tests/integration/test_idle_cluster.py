@@ -9,7 +9,7 @@ import pytest
 from support import wire
 from support.load import Load, reads_from
 from support.waiting import wait_until
-from support.walk import ENDS, KEYS, PACE, SCHEMA, SPLIT, write
+from support.walk import ENDS, KEYS, PACE, SCHEMA, SPLIT, Walk, write
 
 
 # ---- without the idle cluster ----
@@ -168,6 +168,46 @@ def test_it_comes_into_use_though_it_was_never_reached(walk, end):
         assert walk.has(idle, 78) and walk.has(used, 78)
 
 
+LESS = {"version": (["--release-version", "3.11.19"], "v5"),
+        "compression": (["--release-version", "5.0.3", "--compression", "none"], "lz4")}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, sent_away", LESS.values(), ids=LESS)
+def test_it_comes_back_with_less(lab, change, sent_away):
+    """Who speaks what the cluster no longer does is told to connect anew; all others stay."""
+    walk = Walk(lab, lab.named_pair(options=["--release-version", "5.0.3"]))
+    origin, target = walk.to("passthrough")
+    kinds = {"v5": {"version": 5}, "lz4": {"compression": "lz4"}, "plain": {}}
+    with contextlib.ExitStack() as stack:
+        clients = {name: stack.enter_context(walk.proxy.connect(**options)) for name, options in kinds.items()}
+        target.stop()
+        target.options = change
+        walk.comes_back(target)
+        wait_until(lambda: walk.proxy.readiness()[1]["TargetStatus"]["Status"] == "UP", "the proxy has reached it")
+        walk.go("dual_write")
+        for name, client in clients.items():
+            if name == sent_away:
+                code, message = client.query_error("INSERT INTO ks.kv (k, v) VALUES (77, 'x')")[:2]
+                assert code == wire.OVERLOADED and "please reconnect" in message and client.is_closed(timeout=10), name
+            else:
+                key = write(client)
+                assert walk.has(origin, key) and walk.has(target, key), name
+    assert not walk.has(origin, 77)
+    assert "event=upstream_refused" in walk.proxy.log()
+
+
+def test_another_cluster_in_its_place_is_named(walk):
+    origin, target = walk.to("passthrough")
+    target.stop()
+    target.name = "stranger"
+    walk.comes_back(target)
+    wait_until(lambda: 'event=cluster_renamed cluster=target before="target" now="stranger"' in walk.proxy.log(), "it is said")
+    walk.go("dual_write")
+    with walk.proxy.connect() as client:
+        key = write(client)
+    assert walk.has(origin, key) and walk.has(target, key)
+
+
 # ---- what belongs to a connection ----
 
 
@@ -301,6 +341,23 @@ def test_credentials(guarded, end, forward):
         assert all(cluster.rows(f"SELECT v FROM ks.kv WHERE k = {key}") == [[b"x"]] for key in keys)
     proxy.stop()
     control.stop()
+
+
+def test_what_the_idle_cluster_does_not_ask_for_opens_nothing(lab):
+    """The origin asks, the target does not: the credentials the proxy has for the target are good for nothing, alone or not."""
+    origin, target = lab.cluster("origin", user=ORIGIN[0], password=ORIGIN[1]).start(), lab.cluster("target").start()
+    for cluster in (origin, target):
+        cluster.query(*SCHEMA)
+    walk = Walk(lab, (origin, target), TARGET_CASSANDRA_USERNAME=TARGET[0], TARGET_CASSANDRA_PASSWORD=TARGET[1])
+    for phase in ("dual_write", "passthrough"):
+        walk.go(phase)
+        for pair in (TARGET, (ORIGIN[0], TARGET[1]), ("", "")):
+            with pytest.raises(wire.ServerError, match="incorrect"):
+                walk.proxy.connect(*pair)
+        with walk.proxy.connect(*ORIGIN) as client:
+            assert walk.has(origin, write(client))
+    for _, secret in (ORIGIN, TARGET):
+        assert secret not in walk.proxy.log()
 
 
 def test_a_cluster_that_asks_unexpectedly_sends_clients_back(lab):
