@@ -8,10 +8,10 @@ import time
 import pytest
 
 from support.control_plane import SHADOW, DataPlane
+from support.cramped import CrampedControl, needs_mounts
 from support.load import Load
 from support.programs import http
 from support.waiting import wait_until
-from test_durability import CrampedControl, needs_mounts
 
 HISTORY = "/api/v1/history"
 RATES = ["reads_origin", "reads_target", "writes", "shadow", "failed_reads", "failed_writes", "errors_origin", "errors_target", "errors_shadow"]
