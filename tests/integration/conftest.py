@@ -7,6 +7,7 @@ import types
 import pytest
 
 from support.control_plane import Control, DataPlane
+from support.linked import Linked
 from support.programs import BIN, Lab
 from support.waiting import wait_until
 from support.walk import ENDS, Walk
@@ -92,6 +93,28 @@ def walk(lab):
 def end(request):
     """A phase at either end of the line."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def linked_planes(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("linked"))
+    try:
+        linked = Linked(lab)
+        with linked.relay:
+            linked.proxy.start()
+            linked.follows()
+            yield linked
+    finally:
+        lab.close()
+
+
+@pytest.fixture
+def linked(linked_planes):
+    """The planes, with a relay between them, agree before and after each play."""
+    linked_planes.follows()
+    yield linked_planes
+    linked_planes.relay.heal()
+    linked_planes.follows()
 
 
 @pytest.fixture
