@@ -129,6 +129,30 @@ def test_a_handshake_does_not_wait_for_a_cluster_that_went_out_of_use(walk, end)
         assert walk.has(used, write(client))
 
 
+@pytest.mark.parametrize("has_shown", [False, True], ids=["before", "after"])
+def test_a_log_in_does_not_wait_for_a_cluster_that_went_out_of_use(lab, has_shown):
+    """The same for a client that has been asked for its credentials, and for one that has shown them."""
+    walk = guarded(lab)
+    origin, target = walk.clusters.values()
+    token = wire.value(wire.plain_token(*TARGET))
+    with walk.proxy.connect(is_ready=False) as client:
+        assert client.ask("STARTUP", wire.startup_body()).name == "AUTHENTICATE"
+        target.fault("silence", "AUTH_RESPONSE")
+        if has_shown:
+            so_far = target.stats()["opcodes"]["AUTH_RESPONSE"]
+            client.send("AUTH_RESPONSE", token, 1)
+            wait_until(lambda: target.stats()["opcodes"]["AUTH_RESPONSE"] > so_far, "the target has been asked")
+        walk.go("passthrough")
+        if not has_shown:
+            client.send("AUTH_RESPONSE", token, 1)
+        assert client.receive_for(1, timeout=1).name == "AUTH_SUCCESS"
+        assert walk.has(origin, write(client))
+        target.clear_faults()
+        walk.go("dual_write")
+        key = write(client)
+        assert walk.has(origin, key) and walk.has(target, key)
+
+
 # ---- a cluster that does not answer ----
 
 
