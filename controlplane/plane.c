@@ -24,7 +24,7 @@ struct plane {
                                     publisher_new has returned */
     struct gate_limits limits;
     struct publication published; /* the newest; guarded by change_mutex */
-    atomic_uint long_waits;
+    atomic_uint waits, long_waits;
     atomic_bool closing;
 };
 
@@ -265,12 +265,15 @@ void plane_standing(struct plane *plane, struct routing_state *state, struct pub
 
 bool plane_wait(struct plane *plane, const struct publication *published, unsigned timeout_ms)
 {
-    if (timeout_ms <= PLANE_ACK_TIMEOUT_MS)
-        return fleet_wait(plane->fleet, published, timeout_ms);
-    if (atomic_fetch_add(&plane->long_waits, 1) >= PLANE_LONG_WAITS_MAX)
+    bool is_long = timeout_ms > PLANE_ACK_TIMEOUT_MS;
+    if (is_long && atomic_fetch_add(&plane->long_waits, 1) >= PLANE_LONG_WAITS_MAX)
         timeout_ms = PLANE_ACK_TIMEOUT_MS;
+    if (atomic_fetch_add(&plane->waits, 1) >= PLANE_WAITS_MAX && timeout_ms > PLANE_CROWDED_MS)
+        timeout_ms = PLANE_CROWDED_MS;
     bool is_everywhere = fleet_wait(plane->fleet, published, timeout_ms);
-    atomic_fetch_sub(&plane->long_waits, 1);
+    atomic_fetch_sub(&plane->waits, 1);
+    if (is_long)
+        atomic_fetch_sub(&plane->long_waits, 1);
     return is_everywhere;
 }
 

@@ -17,6 +17,8 @@
 #define PLANE_ACK_TIMEOUT_MS 5000 /* unless somebody wants to wait longer, or not at all */
 #define PLANE_WAIT_MAX_S     80   /* less than the front grants an answer */
 #define PLANE_LONG_WAITS_MAX 8    /* each holds one of the web server's threads */
+#define PLANE_WAITS_MAX      16   /* long or not; some threads stay free for others */
+#define PLANE_CROWDED_MS     200  /* what those beyond wait */
 
 struct plane;
 
@@ -64,8 +66,8 @@ void plane_change(struct plane *plane, const struct plane_wish *wish, struct pla
 void plane_standing(struct plane *plane, struct routing_state *state,
                     struct publication *published);
 /* Waits until every connected data plane has answered that snapshot, at most timeout_ms; while
- * PLANE_LONG_WAITS_MAX wait for longer than PLANE_ACK_TIMEOUT_MS, at most that. true: all of them
- * have it in force. */
+ * PLANE_LONG_WAITS_MAX wait for longer than PLANE_ACK_TIMEOUT_MS, at most that; while
+ * PLANE_WAITS_MAX wait at all, at most PLANE_CROWDED_MS. true: all of them have it in force. */
 bool plane_wait(struct plane *plane, const struct publication *published, unsigned timeout_ms);
 
 /* Forgets a data plane that is gone for good, so that no gate waits for it, and notes who did.

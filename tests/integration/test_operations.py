@@ -97,6 +97,31 @@ def test_more_long_waits_than_allowed_leave_the_api_free(control, mute):
     assert len(results) == 20 and results.count(200) <= 8
 
 
+def test_a_crowd_behind_a_data_plane_that_hangs_leaves_the_api_free(control, mute):
+    """More changes at once than the web server has threads, each with the usual wait: health and the way back are answered meanwhile."""
+    results, over = [], threading.Event()
+
+    def insist(share):
+        while not over.is_set():
+            results.append(patch(control, {SHADOW: share})[0])
+
+    crowd = [threading.Thread(target=insist, args=(share,)) for share in range(1, 49)]
+    [one.start() for one in crowd]
+    try:
+        wait_until(lambda: control.routing()["revision"] > 40, "all are there")
+        slowest = 0
+        for _ in range(15):
+            begin = time.monotonic()
+            assert control.get("/health/liveness") and control.get("/api/v1/phase")
+            slowest = max(slowest, time.monotonic() - begin)
+        assert slowest < 2.5
+    finally:
+        over.set()
+        agree(mute)
+        [one.join(30) for one in crowd]
+    assert set(results) <= {200, 202} and 202 in results
+
+
 def test_operations_are_listed_newest_first(control):
     for turn in range(1, 6):
         assert patch(control, {SHADOW: turn})[0] == 200
