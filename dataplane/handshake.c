@@ -426,6 +426,8 @@ void session_on_upstream_refused(struct session *session, struct upstream *upstr
 void handshake_follow_use(struct session *session)
 {
     struct upstream *primary = primary_of(session), *secondary = secondary_of(session);
+    if (session->refusal.length > 0)
+        return; /* it is over, whatever comes of the cluster that refused */
     if (session->state == SESSION_OPENING && is_opened(session, secondary->cluster) &&
         !upstream_is_in_use(primary) && upstream_is_in_use(secondary)) {
         /* Nobody has been told a word of it. */

@@ -153,6 +153,20 @@ def test_a_log_in_does_not_wait_for_a_cluster_that_went_out_of_use(lab, has_show
         assert walk.has(origin, key) and walk.has(target, key)
 
 
+def test_who_was_refused_stays_refused(lab):
+    """By the target, which goes out of use before the client has gone: that the origin has let the proxy in is nothing to it."""
+    walk = guarded(lab)
+    with walk.proxy.connect(is_ready=False) as client, walk.proxy.connect(*TARGET) as other:
+        assert client.ask("STARTUP", wire.startup_body()).name == "AUTHENTICATE"
+        refusal = client.ask("AUTH_RESPONSE", wire.value(wire.plain_token(TARGET[0], "wrong")))
+        assert wire.parse_error(refusal.body)[0] == wire.BAD_CREDENTIALS
+        for phase in ("passthrough", "dual_write"):
+            walk.go(phase)
+            assert client.query_error("SELECT v FROM ks.kv WHERE k = 1")[0] == wire.BAD_CREDENTIALS
+            assert client.error("AUTH_RESPONSE", wire.value(wire.plain_token(*TARGET)))[0] == wire.BAD_CREDENTIALS
+            assert write(other)
+
+
 # ---- a cluster that does not answer ----
 
 
