@@ -213,6 +213,7 @@ static void print_audit(const struct json_value *root)
             putchar('=');
             ctl_put_member(after, name, "null");
         }
+        ctl_put_reason(entry);
         putchar('\n');
     }
 }

@@ -53,6 +53,8 @@ enum exit_code ctl_usage(const char *what, const char *which);
 void ctl_put_text(const char *text, size_t length);
 /* A member as text, or fallback. */
 void ctl_put_member(const struct json_value *object, const char *name, const char *fallback);
+/* What a row of the audit log or an operation says of force and reason, behind the rest of it. */
+void ctl_put_reason(const struct json_value *entry);
 /* Milliseconds since 1970 as a date, or a hyphen. */
 void ctl_put_time(const struct json_value *value);
 void ctl_put_json(const struct answer *answer);

@@ -9,8 +9,6 @@
 
 static void print_operation(const struct json_value *operation)
 {
-    const char *reason = json_text(json_member(operation, "reason"), NULL);
-    bool is_forced = false;
     ctl_put_member(operation, "id", "?");
     putchar(' ');
     ctl_put_member(operation, "status", "?");
@@ -22,12 +20,7 @@ static void print_operation(const struct json_value *operation)
     ctl_put_member(operation, "action", "?");
     putchar(' ');
     ctl_put_member(operation, "phase_after", "?");
-    if (json_bool(json_member(operation, "forced"), &is_forced) && is_forced)
-        printf(" forced");
-    if (reason != NULL && reason[0] != '\0') {
-        printf(": ");
-        ctl_put_member(operation, "reason", "");
-    }
+    ctl_put_reason(operation);
     putchar('\n');
 }
 

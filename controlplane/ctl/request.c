@@ -17,12 +17,21 @@ enum exit_code ctl_usage(const char *what, const char *which)
     return EXIT_USAGE;
 }
 
-void ctl_put_text(const char *text, size_t length)
+/* What a terminal would obey becomes a question mark: C0, DEL, and C1 as UTF-8 writes it. */
+static void put_text(FILE *out, const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
         unsigned char byte = (unsigned char)text[i];
-        putchar(byte < 0x20 || byte == 0x7f ? '?' : byte);
+        unsigned char next = i + 1 < length ? (unsigned char)text[i + 1] : 0;
+        bool is_c1 = byte == 0xc2 && next >= 0x80 && next <= 0x9f;
+        i += is_c1;
+        putc(byte < 0x20 || byte == 0x7f || is_c1 ? '?' : byte, out);
     }
+}
+
+void ctl_put_text(const char *text, size_t length)
+{
+    put_text(stdout, text, length);
 }
 
 void ctl_put_member(const struct json_value *object, const char *name, const char *fallback)
@@ -37,6 +46,18 @@ void ctl_put_member(const struct json_value *object, const char *name, const cha
         ctl_put_text(text, length);
     else
         fputs(fallback, stdout);
+}
+
+void ctl_put_reason(const struct json_value *entry)
+{
+    const char *reason = json_text(json_member(entry, "reason"), NULL);
+    bool is_forced = false;
+    if (json_bool(json_member(entry, "forced"), &is_forced) && is_forced)
+        fputs(" forced", stdout);
+    if (reason != NULL && reason[0] != '\0') {
+        fputs(": ", stdout);
+        ctl_put_member(entry, "reason", "");
+    }
 }
 
 void ctl_put_time(const struct json_value *value)
@@ -141,21 +162,23 @@ void ctl_put_checks(FILE *out, const struct json_value *checks, bool failing_onl
         (void)!json_bool(json_member(check, "known"), &is_known);
         if (name == NULL || detail == NULL || (is_ok && failing_only))
             continue;
-        fprintf(out, "  %-9s %-22s %s\n",
-                is_ok      ? "ok"
-                : is_known ? "NOT OK"
-                           : "UNKNOWN",
-                name, detail);
+        fprintf(out, "  %-9s %-22s ", is_ok ? "ok" : is_known ? "NOT OK" : "UNKNOWN", name);
+        put_text(out, detail, length);
+        putc('\n', out);
     }
 }
 
 /* The problem detail of a refusal, or the bare status. */
 static enum exit_code report_refusal(const struct answer *answer)
 {
-    const char *detail = json_text(json_member(answer->root, "detail"), NULL);
-    fprintf(stderr, "cloudgatectl: refused with %ld: %s\n", answer->status,
-            detail == NULL ? "the answer gives no reason (is this a Cloud-Gate control plane?)"
-                           : detail);
+    size_t length;
+    const char *detail = json_text(json_member(answer->root, "detail"), &length);
+    fprintf(stderr, "cloudgatectl: refused with %ld: ", answer->status);
+    if (detail != NULL)
+        put_text(stderr, detail, length);
+    else
+        fputs("the answer gives no reason (is this a Cloud-Gate control plane?)", stderr);
+    putc('\n', stderr);
     ctl_put_checks(stderr, json_member(answer->root, "checks"), true);
     if (answer->status == 401)
         fprintf(stderr, "cloudgatectl: put a token into CLOUDGATE_TOKEN or name its file with "

@@ -182,3 +182,20 @@ def test_operations_by_cloudgatectl(control, mute):
                   ["--wait=81", "operations", "1"]):  # fmt: skip
         code, out, err = ctl(control, *words)
         assert code == 2 and err.startswith("cloudgatectl: ") and out == "", words
+
+
+def test_what_a_terminal_shows_cannot_be_forged(control, dataplane):
+    """Reason and address are others' words: none of them makes a line of its own, or moves the cursor."""
+    evil = "fine\n9 in_force token:boss\r\x1b[2J\x7f\x9b2J"
+    plane = dataplane(address=evil)
+    move = {"phase": "shadow_read", "shadow_read_percent": 5, "force": True, "reason": evil}
+    status, _, _ = control.call("PUT", "/api/v1/phase", json.dumps(move), {**JSON, "If-Match": "*"})
+    assert status == 200
+    plane.mode = "refused_by_test"
+    shown = [ctl(control, *words) for words in (["operations"], ["audit"], ["dataplanes"], ["status"], ["phase"],
+                                                ["phase", "set", "target_primary"])]  # fmt: skip
+    plane.close()
+    shown.append(ctl(control, "phase", "set", "target_primary"))
+    for code, out, err in shown:
+        assert not set(out + err) & set("\r\x1b\x7f\x9b") and "\n9 in_force" not in out + err, (out, err)
+    assert "forced: fine?9 in_force" in shown[0][1] and "forced: fine?9 in_force" in shown[1][1], "the audit says why"
