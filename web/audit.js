@@ -61,4 +61,5 @@ byId("audit-older").addEventListener("click", async () => {
     notice(`Older rows are not to be had: ${error.message}`, "bad");
   }
 });
+byId("time-zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 on("audit", take);

@@ -1,5 +1,5 @@
 // What is away: the control plane, a data plane, a cluster. One line each, gone when it is over.
-import { byId, duration, make, words } from "./dom.js";
+import { byId, duration, make } from "./dom.js";
 import { model, on } from "./model.js";
 
 const LINKS = {
@@ -28,9 +28,10 @@ function banners() {
     lines.push(`Away: ${named(away)}. A data plane that runs without the control plane goes on with its last revision.`);
   if (silent.length > 0) lines.push(`Nothing is heard of: ${named(silent)}. Stopped, or hanging?`);
   if (behind.length > 0) lines.push(`Not on the present revision: ${named(behind)}.`);
-  for (const name of ["origin_healthy", "target_healthy"]) {
-    const gate = model.phase?.gates.find((entry) => entry.name === name);
-    if (gate?.known && !gate.ok) lines.push(`${words(name.replace("_healthy", ""))} cluster: ${gate.detail}`);
+  for (const side of ["origin", "target"]) {
+    const gate = model.phase?.gates.find((entry) => entry.name === `${side}_healthy`);
+    const isInUse = model.routing?.[`write_to_${side}`] !== false; // else it may well be switched off
+    if (isInUse && gate?.known && !gate.ok) lines.push(`${side} cluster: ${gate.detail}`);
   }
   if (Math.abs(model.skew_ms) > SKEW_MS)
     lines.push(`The clock of this computer is ${duration(Math.abs(model.skew_ms))} ${model.skew_ms < 0 ? "ahead of" : "behind"} ` +
@@ -52,4 +53,4 @@ function draw() {
   byId("banners").replaceChildren(...lines.map((line) => make("p", { class: "notice bad" }, `! ${line}`)));
 }
 
-on("link dataplanes phase session", draw);
+on("link dataplanes phase routing session", draw);

@@ -55,12 +55,14 @@ export function shown(value) {
 const drawn = new WeakMap();
 
 // Builds what is in place anew, but only when what it is drawn from has changed: a press must not fall between two drawings of a button,
-// nor a selection be lost. The focus goes to what has the same data-key.
+// nor a selection be lost. The focus goes to what has the same data-key, or stays in the place.
 export function fill(place, from, build) {
   const text = JSON.stringify(from);
   if (drawn.get(place) === text) return;
   drawn.set(place, text);
   const focused = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   place.replaceChildren(...build());
-  if (focused) place.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  if (!focused) return;
+  place.tabIndex = -1;
+  (place.querySelector(`[data-key="${CSS.escape(focused)}"]`) ?? place).focus();
 }

@@ -40,4 +40,9 @@ export async function followChange(revision, pending) {
   }
 }
 
-byId("notice").append(make("button", { type: "button", class: "small", onclick: () => { turn++; byId("notice").hidden = true; } }, "Dismiss"));
+export function dismiss() {
+  turn++;
+  byId("notice").hidden = true;
+}
+
+byId("notice").append(make("button", { type: "button", class: "small", onclick: dismiss }, "Dismiss"));

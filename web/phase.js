@@ -35,12 +35,16 @@ function offer(phase) {
 
 const sharesOf = ({ shadow_read_percent: shadow, canary_read_percent: canary }) => [
   shadow > 0 ? make("p", { class: "share" }, make("strong", {}, `${shadow} %`), " of the reads") : null,
-  canary > 0 ? make("p", { class: "share" }, make("strong", {}, `${canary} %`), " of the clients") : null];
+  canary > 0 ? make("p", { class: "share" }, make("strong", {}, `${canary} %`), " of the clients") : null].filter(Boolean);
 
-function item(phase) {
+function drawItem(place, phase) {
   const { text, kind, label } = offer(phase);
   const held = phase.gates.filter((name) => !model.phase.gates.find((gate) => gate.name === name)?.ok);
-  return make("li", { class: phase.is_present ? "here" : "", "data-phase": phase.name, "aria-current": phase.is_present ? "step" : null },
+  place.className = phase.is_present ? "here" : "";
+  if (phase.is_present) place.setAttribute("aria-current", "step");
+  else place.removeAttribute("aria-current");
+  const { shadow_read_percent: shadow, canary_read_percent: canary } = model.phase;
+  fill(place, [phase, held, may("operator"), phase.is_present && [shadow, canary]], () => [
     make("div", { class: "title" }, make("h3", {}, words(phase.name)), badge(text, kind)),
     make("p", { class: "muted" }, words(phase.meaning)),
     ...(phase.is_present ? sharesOf(model.phase) : []),
@@ -49,16 +53,17 @@ function item(phase) {
         `Held by: ${held.slice(0, NAMED).map(words).join(", ")}${held.length > NAMED ? ` and ${held.length - NAMED} more` : ""}.`) : null,
     label && may("operator")
       ? make("button", { type: "button", "data-key": phase.name, "aria-label": `${words(phase.name)}: ${label.replace("…", "")}`,
-        onclick: () => open(phase) }, label)
-      : null);
+        onclick: () => open(model.phase.phases.find(({ name }) => name === phase.name)) }, label)
+      : null].filter(Boolean));
 }
 
 function draw() {
   const { phase } = model;
   if (!phase) return;
-  fill(byId("phase-line"),
-    [phase.phases, phase.gates.map(({ ok }) => ok), phase.shadow_read_percent, phase.canary_read_percent, may("operator")],
-    () => phase.phases.map(item));
+  const line = byId("phase-line");
+  if (line.children.length !== phase.phases.length) line.replaceChildren(...phase.phases.map(({ name }) => make("li", { "data-phase": name })));
+  phase.phases.forEach((entry, at) => drawItem(line.children[at], entry));
+  document.title = `${words(phase.phase)} · Cloud-Gate`;
   byId("revision").textContent = phase.revision;
   byId("phase-since").textContent = `${words(phase.phase)} since revision ${phase.since_revision}` +
     (phase.since_ms > 0 ? `, for ${duration(now() - phase.since_ms)}` : "");

@@ -3,6 +3,7 @@ import { ask, call, whenLogInEnds } from "./api.js";
 import { byId } from "./dom.js";
 import { follow, unfollow } from "./live.js";
 import { isLoggedIn, model, update } from "./model.js";
+import { dismiss } from "./notice.js";
 
 const AGAIN_MS = 2000;
 
@@ -10,6 +11,8 @@ function showLogIn(why) {
   unfollow();
   update({ session: null, link: "connecting" });
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close("cancel");
+  dismiss();
+  document.title = "Cloud-Gate";
   byId("content").hidden = true;
   byId("log-in").hidden = false;
   byId("log-in-why").textContent = why;

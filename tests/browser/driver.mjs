@@ -27,6 +27,11 @@ const commands = {
     await context.addInitScript({ content: axe.source });
     await context.addInitScript(() => {
       window.violations = [];
+      window.alerts = []; // whatever stood in the banners, however shortly
+      document.addEventListener("DOMContentLoaded", () => {
+        const banners = document.getElementById("banners");
+        new MutationObserver(() => window.alerts.push(banners.textContent)).observe(banners, { childList: true });
+      });
       document.addEventListener("securitypolicyviolation", (event) =>
         window.violations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
     });
@@ -48,8 +53,9 @@ const commands = {
   reload: (_, { page }) => page.reload().then(() => null),
   click: (target, { page }) => at(target, page).click(),
   fill: ({ value, ...target }, { page }) => at(target, page).fill(value),
+  type: ({ value }, { page }) => page.keyboard.type(value),
   press: ({ key }, { page }) => page.keyboard.press(key),
-  focused: (_, { page }) => page.evaluate(() =>
+  focused: (_, { page }) => page.evaluate(() => document.activeElement === document.body ? "" :
     document.activeElement.getAttribute("aria-label") || document.activeElement.id || document.activeElement.textContent.trim()),
   text: ({ selector }, { page }) => page.locator(selector).first().innerText(),
   enabled: (target, { page }) => at(target, page).isEnabled(),
@@ -61,6 +67,7 @@ const commands = {
   table: ({ selector }, { page }) => page.locator(selector).first().evaluate((table) =>
     [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()))),
   count: ({ selector }, { page }) => page.locator(selector).count(),
+  idle: (_, { page }) => page.waitForLoadState("networkidle").then(() => null),
   overflow: (_, { page }) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
   // What is in sight and yet cut off sideways, or covered by the edge of the screen.
   clipped: ({ selector }, { page }) => page.locator(selector).evaluateAll((elements) => elements
@@ -70,6 +77,15 @@ const commands = {
     const { top, bottom, left, right } = element.getBoundingClientRect();
     return top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth;
   }),
+  // Whether an element that was there at mark is still the same one.
+  mark: ({ selector }, { page }) => page.locator(selector).first().evaluate((element) => { window.marked = element; }),
+  // How often what is in an element has been built anew since watch.
+  watch: ({ selector }, { page }) => page.locator(selector).first().evaluate((element) => {
+    window.drawings = 0;
+    new MutationObserver(() => window.drawings++).observe(element, { childList: true });
+  }),
+  drawings: (_, { page }) => page.evaluate(() => window.drawings),
+  stands: (_, { page }) => page.evaluate(() => window.marked.isConnected),
   clear_cookies: (_, { page }) => page.context().clearCookies().then(() => null),
   screenshot: ({ path, full }, { page }) => page.screenshot({ path, fullPage: full ?? true }).then(() => null),
   async axe(_, { page }) {
@@ -79,7 +95,7 @@ const commands = {
       `${id}: ${help}: ${nodes.map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join("; ")}`);
   },
   close: (_, { page }) => page.context().close().then(() => null),
-  heard: async (_, { page, heard }) => ({ ...heard, violations: await page.evaluate(() => window.violations) }),
+  heard: async (_, { page, heard }) => ({ ...heard, ...await page.evaluate(() => ({ violations: window.violations, alerts: window.alerts })) }),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

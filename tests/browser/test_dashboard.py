@@ -5,6 +5,7 @@ import json
 from steps import REASON, opened, switch
 from support.load import Load
 from support.programs import ADMIN_TOKEN
+from support.waiting import wait_until
 
 
 def test_a_phase_is_switched_under_load_and_the_page_follows(place, browser):
@@ -135,7 +136,7 @@ def test_by_keyboard_alone(place, browser):
     control, _ = place
     page = browser.open(control.url("/"))
     page.wait("#log-in")
-    page.fill("#token", ADMIN_TOKEN)
+    page.tell("type", value=ADMIN_TOKEN)  # the field has the focus
     page.tell("press", key="Enter")
     page.wait("#phase-line li.here")
 
@@ -146,12 +147,67 @@ def test_by_keyboard_alone(place, browser):
                 return
         raise AssertionError(f"{wanted} is not to be reached")
 
-    tab_to("shadow read: Go")
+    tab_to("passthrough: Go back")
     page.tell("press", key="Enter")
     page.wait("#review-changes table")
     assert page.tell("focused") == "review-no", "the harmless button first"
-    tab_to("review-reason")
     page.tell("press", key="Escape")
     page.tell("gone", selector="#review")
-    assert "shadow read" in page.tell("focused"), "the focus is back where it was"
+    assert "passthrough" in page.tell("focused"), "the focus is back where it was"
+    page.tell("press", key="Enter")
+    page.wait("#review-changes table")
+    tab_to("review-reason")
+    page.tell("type", value=REASON)
+    tab_to("review-yes")
+    page.tell("press", key="Enter")
+    page.is_at("passthrough")
+    page.wait("#audit tr", REASON)
+    assert "passthrough" in page.tell("focused"), "the button is gone, the focus has not gone to the top"
+    tab_to("Dismiss")
+    page.tell("press", key="Enter")
+    page.tell("gone", selector="#notice")
+    page.check()
+
+
+def test_a_button_stays_the_same_while_figures_change(place, browser):
+    """A press that fell between two drawings was lost."""
+    control, proxy = place
+    page = opened(browser, control)
+    page.wait("#phase-since", r"for \d+ s")
+    page.tell("mark", selector='#phase-line [data-phase="passthrough"] button')
+    with Load(proxy, "ks", threads=1, window=2, pause_s=0.02):
+        since = page.text("#phase-since")
+        wait_until(lambda: page.text("#phase-since") != since, "the phase is looked at again")
+        assert control.call("PATCH", "/api/v1/settings", {"max_clients": 11})[0] == 200
+        page.wait("#audit tr", "max_clients = 11")
+    assert page.tell("stands")
+    page.check()
+
+
+def test_a_wrong_token_is_refused_in_words(lab, browser, pictures):
+    control = lab.control().start()
+    page = browser.open(control.url("/"))
+    page.wait("#log-in-why", "It takes a token of this control plane")
+    page.check_accessible()
+    page.tell("screenshot", path=str(pictures / "log-in.png"), full=False)
+    for _ in range(6):
+        page.fill("#token", "cgt_wrong")
+        page.button("Log in")
+        page.wait("#log-in-why", "Not logged in: ")
+        page.tell("idle")
+    page.wait("#log-in-why", r"Not logged in: .*\(wait \d+ s\)")
+    page.check_accessible()
+    page.check(refused=["401 POST /api/v1/session", "429 POST /api/v1/session"])
+
+
+def test_a_cluster_that_is_out_of_use_is_no_alarm(place, browser):
+    control, proxy = place
+    page = opened(browser, control)
+    control.force("passthrough")
+    page.is_at("passthrough")
+    proxy.target.stop()
+    page.tell("click", selector="details.card > summary")
+    page.wait("#gates tr", "target healthy.*does not hold")
+    assert page.text("#banners") == ""
+    proxy.target.start()
     page.check()

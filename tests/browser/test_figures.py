@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import time
 
 from steps import data_planes, opened
 from support.load import Load
@@ -26,8 +27,8 @@ def history(control):
     begin = min(at for at in range(length) if any(told["series"][name][at] is not None for name in names))
     points = {}
     for at in range(begin, length):
-        time = datetime.datetime.fromtimestamp(told["from"] / 1000 + at * told["step_s"])
-        points[time.strftime("%-I:%M:%S %p")] = {name: told["series"][name][at] for name in names}
+        moment = datetime.datetime.fromtimestamp(told["from"] / 1000 + at * told["step_s"])
+        points[moment.strftime("%-I:%M:%S %p")] = {name: told["series"][name][at] for name in names}
     return points, names
 
 
@@ -47,13 +48,13 @@ def check_tables(page, control):
         heads, *rows = page.tell("table", selector=f"{place} table")
         shown = [name for name in names if name in told]
         assert len(heads) == 1 + len(shown), (heads, shown)
-        for time, *cells in rows:
-            point = points.get(re.sub(r"\s", " ", time))
+        for label, *cells in rows:
+            point = points.get(re.sub(r"\s", " ", label))
             if point is None:
                 continue  # newer than our answer
             for name, text in zip(shown, cells, strict=True):
                 value = figure(text)
-                assert value == point[name] or abs(value - point[name]) <= 0.051, (name, time, text, point[name])
+                assert value == point[name] or abs(value - point[name]) <= 0.051, (name, label, text, point[name])
                 count += value is not None
         assert {re.sub(r"\s", " ", row[0]) for row in rows} >= set(list(points)[:-1]), "no point is missing"
         page.tell("click", selector=f"{place} summary")
@@ -78,7 +79,7 @@ def test_the_tables_hold_what_is_plotted_and_a_restart_loses_none_of_it(place, b
     page.wait("#plots .legend", "Shadow reads")
     assert check_tables(page, control) > 10
     after = history(control)[0]
-    assert {time: after.get(time) for time in before} == before
+    assert {label: after.get(label) for label in before} == before
 
 
 def flip(control, count):
@@ -92,7 +93,12 @@ def test_twenty_data_planes_with_long_names_and_a_thousand_rows_of_audit(lab, br
     wide, narrow = opened(browser, control), opened(browser, control, width=375, height=812, dark=True)
     with data_planes(control, 20, name=f"cassandra-migration.{'production.' * 6}europe-west.example.net"):
         wait_until(lambda: sum(plane["in_sync"] for plane in control.dataplanes()) == 20, "all follow")
+        wide.tell("watch", selector="#dataplanes")
+        begin = time.monotonic()
         flip(control, 100)  # each is 20 acknowledgements more for the pages to draw
+        wide.wait("#revision", f"^{control.routing()['revision']}$")
+        drawings, events = wide.tell("drawings"), 100 * 20
+        assert 0 < drawings <= min(events / 4, (time.monotonic() - begin) * 20 + 10), "they are drawn together"
         revision = control.routing()["revision"]
         for page in (wide, narrow):
             page.wait("#revision", f"^{revision}$")
