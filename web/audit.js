@@ -8,7 +8,8 @@ const NEWEST = 20;
 const PAGE = 100;
 const HEADS = ["Time", "Revision", "By", "What", "Reason"];
 const VERBS = { create: "store created", seed: "taken from the first data plane", adopt: "data planes told to adopt this store",
-  backup: "backup taken", restore: "restored from a backup", token_create: "token made", token_revoke: "token revoked" };
+  backup: "backup taken", restore: "restored from a backup", token_create: "token made", token_revoke: "token revoked",
+  dataplane_forget: "data plane forgotten" };
 
 let entries = []; // without a gap
 let wanted = NEWEST; // so many are shown; who asks for older ones wants more

@@ -91,6 +91,19 @@ def test_what_is_away_is_said_and_what_comes_back_too(place, browser):
     page.log_in(ADMIN_TOKEN)
 
 
+def test_a_data_plane_that_is_gone_for_good_is_forgotten(place, browser):
+    control, proxy = place
+    page = opened(browser, control)
+    proxy.stop()
+    page.wait("#dataplanes tr.attention", r"✗ away.*away since .*Forget")
+    page.button(f"Forget {proxy.address}")
+    page.wait("#notice.good", f"{proxy.address}:{proxy.port}#0 is forgotten.")
+    page.wait("#dataplanes", "No data plane has connected yet")
+    page.tell("gone", selector="#banners p")
+    page.wait("#audit tr:first-child", f"data plane forgotten: .*{proxy.address}")
+    page.check()
+
+
 def test_a_data_plane_that_is_stopped_is_told_in_words(place, browser):
     control, proxy = place
     page = opened(browser, control)
