@@ -201,18 +201,23 @@ static enum cluster_id shown_cluster(const struct session *session)
                                                                          : CLUSTER_TARGET;
 }
 
+static bool is_configured_token(const struct session *session, enum cluster_id cluster,
+                                struct cql_span token)
+{
+    const struct config *config = session->worker->config;
+    return cluster == CLUSTER_ORIGIN
+               ? plain_token_is(token, config->origin_username, config->origin_password)
+               : plain_token_is(token, config->target_username, config->target_password);
+}
+
 /* One cluster is in use, and with both in use clients would show the other one's credentials: the
  * token is of those the proxy itself has for it. */
 static bool is_the_idle_clusters_token(const struct session *session, struct cql_span token)
 {
-    const struct config *config = session->worker->config;
     enum cluster_id shown = shown_cluster(session);
     bool is_known = session->worker->topologies[shown] != NULL;
-    if (is_opened(session, shown) || (is_known && !asks(session, shown)))
-        return false;
-    return shown == CLUSTER_ORIGIN
-               ? plain_token_is(token, config->origin_username, config->origin_password)
-               : plain_token_is(token, config->target_username, config->target_password);
+    return !is_opened(session, shown) && !(is_known && !asks(session, shown)) &&
+           is_configured_token(session, shown, token);
 }
 
 static void on_auth_response(struct session *session, struct cql_header header, const uint8_t *body)
@@ -264,6 +269,7 @@ static void on_auth_response(struct session *session, struct cql_header header, 
         forwarded =
             (struct cql_span){session->tokens[primary].data, session->tokens[primary].length};
     }
+    session->is_swapped = is_swapped;
     session->state = SESSION_AUTH_SENT;
     stream_pause(&session->client, STREAM_PAUSE_HANDSHAKE);
     upstream_authenticate(primary_of(session), forwarded);
@@ -423,6 +429,16 @@ void session_on_upstream_refused(struct session *session, struct upstream *upstr
     fail(session, CLOSE_HANDSHAKE_REFUSED, text);
 }
 
+/* Where the primary has been shown the proxy's own credentials, it has let in the proxy: whether
+ * the client's are right is for the secondary to say. */
+static bool is_known_without_secondary(struct session *session)
+{
+    enum cluster_id cluster = secondary_of(session)->cluster;
+    const struct token *token = &session->tokens[cluster];
+    return !session->is_swapped ||
+           is_configured_token(session, cluster, (struct cql_span){token->data, token->length});
+}
+
 void handshake_follow_use(struct session *session)
 {
     struct upstream *primary = primary_of(session), *secondary = secondary_of(session);
@@ -436,6 +452,8 @@ void handshake_follow_use(struct session *session)
         secondary = secondary_of(session);
     }
     if (!is_opened(session, secondary->cluster) || upstream_is_in_use(secondary))
+        return;
+    if (session->state >= SESSION_AUTH_SENT && !is_known_without_secondary(session))
         return;
     session->opened &= (uint8_t) ~(1u << secondary->cluster);
     upstream_fini(secondary);

@@ -93,6 +93,8 @@ struct session {
     /* Handshake. */
     uint8_t opened; /* 1 << cluster: in use at its STARTUP; the others come in later */
     enum cluster_id auth_primary;
+    bool
+        is_swapped; /* the auth-primary was sent the proxy's credentials for it, not the client's */
     int16_t handshake_stream; /* the client's stream id the handshake must answer */
     uint8_t *startup_body;
     uint32_t startup_length;

@@ -153,6 +153,22 @@ def test_a_log_in_does_not_wait_for_a_cluster_that_went_out_of_use(lab, has_show
         assert walk.has(origin, key) and walk.has(target, key)
 
 
+@pytest.mark.parametrize("slow", ["origin", "target"])
+def test_wrong_credentials_are_wrong_whatever_goes_out_of_use(lab, slow):
+    """The origin is shown the proxy's own credentials: only the target can tell that the client's are wrong."""
+    walk = guarded(lab)
+    with walk.proxy.connect(is_ready=False) as client:
+        assert client.ask("STARTUP", wire.startup_body()).name == "AUTHENTICATE"
+        cluster = walk.clusters[slow]
+        cluster.fault("delay", "AUTH_RESPONSE", times=1, ms=700)
+        so_far = cluster.stats()["opcodes"]["AUTH_RESPONSE"]
+        client.send("AUTH_RESPONSE", wire.value(wire.plain_token(TARGET[0], "wrong")), 1)
+        wait_until(lambda: cluster.stats()["opcodes"]["AUTH_RESPONSE"] > so_far, "it is asked")
+        walk.go("passthrough")
+        answer = client.receive_for(1)
+        assert answer.name == "ERROR" and wire.parse_error(answer.body)[0] == wire.BAD_CREDENTIALS
+
+
 def test_who_was_refused_stays_refused(lab):
     """By the target, which goes out of use before the client has gone: that the origin has let the proxy in is nothing to it."""
     walk = guarded(lab)
@@ -301,3 +317,52 @@ def test_two_hundred_changes_while_clients_come_and_go(lab):
                     assert key in there[name], (key, phase, name)
     assert checked > 200
     assert "event=upstream_lost" not in walk.proxy.log() and "level=warning" not in walk.proxy.log()
+
+
+class LoggingIn(Comers):
+    """Clients that log in, rightly, wrongly, or leave in the middle of it; the right ones write."""
+
+    ways = itertools.cycle(("right", "wrong", "right", "leaves", "slow", "right", "leaves sooner"))
+
+    def _work(self):
+        try:
+            while not self.stop_wanted.is_set():
+                with self.walk.proxy.connect(is_ready=False) as client:
+                    self._log_in(client, next(self.ways))
+        except Exception as error:  # whatever ends a visit is what this looks for
+            self.failures.append(repr(error))
+
+    def _log_in(self, client, way):
+        if way == "leaves sooner":
+            client.send("STARTUP", wire.startup_body())
+            return
+        assert client.ask("STARTUP", wire.startup_body()).name == "AUTHENTICATE"
+        if way == "leaves":
+            return
+        if way == "slow":
+            self.stop_wanted.wait(0.05)
+        user, password = TARGET
+        answer = client.ask("AUTH_RESPONSE", wire.value(wire.plain_token(user, "wrong" if way == "wrong" else password)))
+        if way == "wrong":
+            assert wire.parse_error(answer.body)[0] == wire.BAD_CREDENTIALS
+            self.stop_wanted.wait(0.05)
+            client.send("QUERY", wire.query_body("SELECT v FROM ks.kv WHERE k = 1"))
+            assert client.receive().name == "ERROR"
+        else:
+            assert answer.name == "AUTH_SUCCESS", wire.parse_error(answer.body)
+            self.connected += 1
+            self._visit(client)
+
+
+@pytest.mark.timeout(300)
+def test_a_hundred_changes_while_clients_log_in(lab):
+    """Who has the right credentials gets in, nobody else does, whatever the phase becomes between the steps."""
+    walk = guarded(lab)
+    with LoggingIn(walk) as comers:
+        for phase in itertools.islice(itertools.cycle(TOUR), 1, 101):
+            walk.go(phase)
+            so_far = comers.connected
+            wait_until(lambda so_far=so_far: comers.connected > so_far + 1 or comers.failures, "clients get in", poll=0.002)
+            assert not comers.failures, (phase, comers.failures)
+    assert comers.failures == [] and comers.connected > 100
+    assert walk.proxy.is_running() and "event=upstream_refused" not in walk.proxy.log()
