@@ -75,19 +75,24 @@ function drawMoves(chart) {
   ctx.restore();
 }
 
+// For those who do not see it: what the drawing is of.
+function describe({ canvas, title, words: figures }, { scales: { x: { min, max } } }) {
+  canvas.setAttribute("aria-label", `${title}, from ${clock(min)} to ${clock(max)}; now: ${figures}`);
+}
+
 function options(plot, known, width) {
   const axis = { stroke: () => color("muted"),
     grid: { stroke: () => color("line"), width: 1 }, ticks: { stroke: () => color("line"), width: 1 } };
   return {
     width, height: HEIGHT, legend: { show: false }, cursor: { show: false },
-    scales: { x: { range: (_, low, high) => [Math.min(low, high - SHORTEST_S), high] },
+    scales: { x: { range: ({ data: [times] }) => [Math.min(times[0], times.at(-1) - SHORTEST_S), times.at(-1)] },
       y: { range: (_, low, high) => [0, Math.max(1, (high ?? 0) * 1.15)] } },
     axes: [{ ...axis, values: (_, splits) => splits.map((split) => minute(split)), space: 64 },
       { ...axis, size: 56, values: (_, splits) => splits.map(short) }],
     series: [{}, ...known.map(({ label, side, isThin }) =>
       ({ label, stroke: () => color(side === "shadow" ? "shadow-line" : side), width: isThin ? 1 : 2,
         dash: DASHES[side], points: { show: false } }))],
-    hooks: { draw: [drawMoves] },
+    hooks: { draw: [drawMoves, (chart) => describe(plot, chart)] },
   };
 }
 
@@ -116,9 +121,9 @@ function drawTable(plot, known, [times, ...values]) {
 function draw(plot) {
   const { known, data } = columns(plot, history);
   const names = known.map(({ name }) => name).join();
-  const width = Math.floor(plot.canvas.clientWidth);
   plot.empty.hidden = known.length > 0;
   plot.canvas.hidden = known.length === 0;
+  const width = Math.floor(plot.canvas.clientWidth); // 0 while it is hidden
   if (plot.names !== names || !plot.chart) {
     plot.chart?.destroy();
     plot.chart = known.length > 0 && width > 0 ? new uPlot(options(plot, known, width), data, plot.canvas) : null;
@@ -130,8 +135,7 @@ function draw(plot) {
   const figures = known.map(({ label, side, isThin }, at) => ({ label, side, isThin, value: `${number(last(data[at + 1]))}${plot.unit}` }));
   plot.legend.replaceChildren(...figures.map(({ label, side, isThin, value }) => make("li", {},
     make("span", { class: `key ${side}${isThin ? " thin" : ""}`, "aria-hidden": "true" }), `${label} `, make("strong", {}, value))));
-  plot.canvas.setAttribute("aria-label", figures.length > 0
-    ? `${plot.title}, now: ${figures.map(({ label, value }) => `${label} ${value}`).join(", ")}` : `${plot.title}: no figures`);
+  plot.words = figures.map(({ label, value }) => `${label} ${value}`).join(", ");
   if (plot.details.open) drawTable(plot, known, data);
 }
 

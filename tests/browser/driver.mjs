@@ -57,6 +57,7 @@ const commands = {
   press: ({ key }, { page }) => page.keyboard.press(key),
   focused: (_, { page }) => page.evaluate(() => document.activeElement === document.body ? "" :
     document.activeElement.getAttribute("aria-label") || document.activeElement.id || document.activeElement.textContent.trim()),
+  attribute: ({ selector, name }, { page }) => page.locator(selector).first().getAttribute(name),
   text: ({ selector }, { page }) => page.locator(selector).first().innerText(),
   enabled: (target, { page }) => at(target, page).isEnabled(),
   visible: (target, { page }) => at(target, page).isVisible(),

@@ -61,12 +61,27 @@ def check_tables(page, control):
     return count
 
 
+def check_range(page):
+    """The axis ends now and begins five minutes ago: nothing is older here."""
+    page.wait('#plots .plot[aria-label*=", from "]')
+    label = page.tell("attribute", selector="#plots .plot", name="aria-label")
+    begin, end = (
+        datetime.datetime.strptime(text, "%I:%M:%S %p")
+        for text in re.search(r"from ([\d:]+ [AP]M) to ([\d:]+ [AP]M)", re.sub(r"\s", " ", label)).groups()
+    )
+    assert (end - begin).total_seconds() % 86400 == 300, label
+    now = datetime.datetime.now()
+    assert (now - end.replace(year=now.year, month=now.month, day=now.day)).total_seconds() % 86400 < 60, label
+
+
 def test_the_tables_hold_what_is_plotted_and_a_restart_loses_none_of_it(place, browser):
     control, proxy = place
     control.force("shadow_read", shadow_read_percent=50)
     page = opened(browser, control)
     page.wait("#plots", "No figures yet")
     with Load(proxy, "ks", threads=1, window=2, pause_s=0.02):
+        page.wait("#plots .legend", "Shadow reads [0-9]")
+        check_range(page)  # of one point
         page.wait("#plots .legend", "Shadow reads [1-9]")
         assert check_tables(page, control) > 10
     before = history(control)[0]

@@ -39,7 +39,7 @@ def test_without_a_free_event_stream_the_page_asks_again_and_again(lab, browser)
     page.check(refused=["503 GET /api/v1/events"])
 
 
-def test_a_change_that_is_not_acknowledged_is_followed_until_it_is(place, browser):
+def test_a_change_that_is_not_acknowledged_is_followed_until_it_is(place, browser, pictures):
     control, proxy = place
     page = opened(browser, control)
     page.wait("#dataplanes tr", "in force")
@@ -54,6 +54,7 @@ def test_a_change_that_is_not_acknowledged_is_followed_until_it_is(place, browse
         page.wait("#banners", "Not on the present revision: 127")
         page.wait("#dataplanes tr", "differs")
         page.check_accessible()
+        page.tell("screenshot", path=str(pictures / "pending.png"))
     finally:
         proxy.resume()
     page.wait("#notice.good", r"Done: revision \d+ is in force on every connected data plane.")
@@ -63,13 +64,14 @@ def test_a_change_that_is_not_acknowledged_is_followed_until_it_is(place, browse
     page.check()
 
 
-def test_a_data_plane_that_refuses_is_told_with_its_word(lab, browser):
+def test_a_data_plane_that_refuses_is_told_with_its_word(lab, browser, pictures):
     control = lab.control().start()
     page = opened(browser, control)
     with data_planes(control, 1, mode="bad_value"):
         page.wait("#dataplanes tr.attention", "refusing .*bad_value|refusing .*said the test")
         page.wait("#banners", r"Not on the present revision: proxy-0:9042#0 \(refusing\)")
         page.check_accessible()
+        page.tell("screenshot", path=str(pictures / "refusing.png"))
     page.check()
 
 
@@ -87,7 +89,7 @@ def test_a_control_plane_that_hangs_is_away_and_comes_back(place, browser):
     page.check()
 
 
-def test_a_control_plane_that_goes_away_while_a_dialog_is_open(place, browser):
+def test_a_control_plane_that_goes_away_while_a_dialog_is_open(place, browser, pictures):
     control, _ = place
     page = opened(browser, control)
     ask_for(page, "passthrough")
@@ -95,6 +97,7 @@ def test_a_control_plane_that_goes_away_while_a_dialog_is_open(place, browser):
     page.wait("#review-problem", "The control plane is not reachable: nothing can be changed now.")
     page.tell("click", selector="#review-yes")
     page.wait("#review-problem", "The control plane did not answer .*Look at the state before you try again.")
+    page.tell("screenshot", path=str(pictures / "away.png"), full=False)
     control.start()
     page.wait("#log-in-why", "The log-in has ended")
     page.tell("gone", selector="#review")
