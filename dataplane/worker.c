@@ -176,6 +176,7 @@ static void make_offer(struct worker *worker)
     const struct topology *target = worker->topologies[CLUSTER_TARGET];
     origin = origin == NULL ? target : origin;
     target = target == NULL ? origin : target;
+    CHECK(origin != NULL && target != NULL); /* one is in use, and was waited for */
     worker->versions =
         origin->versions & target->versions & (uint8_t)~worker->config->blocked_versions;
     supported_build(origin, target, worker->versions, &worker->supported);
