@@ -340,16 +340,6 @@ enum store_verdict store_seed(struct store *store, const struct routing_patch *v
 bool store_note_forgotten(struct store *store, const char *before, const struct store_actor *actor,
                           char *error, size_t error_size)
 {
-    pthread_mutex_lock(&store->mutex);
-    struct store_audit_row row = {.action = "dataplane_forget",
-                                  .actor = actor,
-                                  .revision = store->state.revision,
-                                  .before = before};
-    bool good = store_begin(store) && store_audit_add(store, &row) && store_commit(store);
-    if (!good) {
-        store_explain(store->path, store->db, "write the audit row", error, error_size);
-        store_roll_back(store);
-    }
-    pthread_mutex_unlock(&store->mutex);
-    return good;
+    struct store_audit_row row = {.action = "dataplane_forget", .actor = actor, .before = before};
+    return store_audit_note(store, &row, error, error_size);
 }

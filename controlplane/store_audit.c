@@ -213,6 +213,20 @@ static void write_state_text(const struct routing_state *state, struct dynbuf *t
     routing_write_all(state, &writer);
 }
 
+bool store_audit_note(struct store *store, struct store_audit_row *row, char *error,
+                      size_t error_size)
+{
+    pthread_mutex_lock(&store->mutex);
+    row->revision = store->state.revision;
+    bool good = store_begin(store) && store_audit_add(store, row) && store_commit(store);
+    if (!good) {
+        store_explain(store->path, store->db, "write the audit row", error, error_size);
+        store_roll_back(store);
+    }
+    pthread_mutex_unlock(&store->mutex);
+    return good;
+}
+
 bool store_audit_routing(struct store *store, const char *action, const struct store_actor *actor,
                          const struct routing_state *before, const struct routing_state *after)
 {

@@ -99,16 +99,8 @@ void store_backup_sweep(const char *path)
 static bool note_backup(struct store *store, const struct store_actor *actor, char *error,
                         size_t error_size)
 {
-    pthread_mutex_lock(&store->mutex);
-    struct store_audit_row row = {
-        .action = "backup", .actor = actor, .revision = store->state.revision};
-    bool good = store_begin(store) && store_audit_add(store, &row) && store_commit(store);
-    if (!good) {
-        store_explain(store->path, store->db, "write the audit row", error, error_size);
-        store_roll_back(store);
-    }
-    pthread_mutex_unlock(&store->mutex);
-    return good;
+    struct store_audit_row row = {.action = "backup", .actor = actor};
+    return store_audit_note(store, &row, error, error_size);
 }
 
 bool store_backup(struct store *store, const struct store_actor *actor, int *fd, uint64_t *bytes,

@@ -60,7 +60,11 @@ struct store_audit_row {
 
 /* Appends a row within the transaction that is open, and moves the head. */
 MUST_CHECK bool store_audit_add(struct store *store, const struct store_audit_row *row);
-/* The same with a time of its own: rows of a time before the chain. */
+/* The row and nothing else, as a transaction of its own; its revision is the present one. false:
+ * error says why not. */
+MUST_CHECK bool store_audit_note(struct store *store, struct store_audit_row *row, char *error,
+                                 size_t error_size);
+/* store_audit_add with a time of its own: rows of a time before the chain. */
 MUST_CHECK bool store_audit_add_at(struct store *store, const struct store_audit_row *row,
                                    int64_t time_ms);
 /* A change of the routing state. before: NULL for the first row of a store. */

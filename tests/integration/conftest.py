@@ -73,6 +73,21 @@ def named_pair(lab):
 
 
 @pytest.fixture
+def fleet(lab, named_pair, request):
+    """control, two proxies between the named pair that follow it; with the settings of the module's FLEET, if it has one."""
+    control = lab.control().start()
+    settings = getattr(request.module, "FLEET", {})
+    proxies = []
+    for number in (1, 2):
+        state = lab.directory / f"state-{number}"
+        state.mkdir()
+        proxies.append(lab.proxy(*named_pair, name=f"proxy-{number}", CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state),
+                                 **settings).start())  # fmt: skip
+    wait_until(lambda: sum(plane["in_sync"] for plane in control.dataplanes()) == 2, "both proxies follow")
+    return control, proxies
+
+
+@pytest.fixture
 def controlled(lab, named_pair):
     """control, proxy, state directory: both planes connected to each other, between the named pair."""
     control = lab.control().start()

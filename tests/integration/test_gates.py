@@ -3,28 +3,12 @@ cluster that is silent or wrong holds it back, by name, until it is well again."
 
 import json
 
-import pytest
-
 from support.load import Load
 from support.waiting import wait_until
 
-STEPS = ["shadow_read", "canary_read", "target_primary", "target_only"]
 # A silent cluster is noticed soon; a few failures among the load of a play are a large share of it.
-QUICK = {"HEARTBEAT_INTERVAL_MS": "200", "REQUEST_TIMEOUT_MS": "1000", "METRICS_TARGET_LATENCY_BUCKETS_MS": "1,5,10,20,50,100,200,500"}
-
-
-@pytest.fixture
-def fleet(lab, named_pair):
-    """control, two proxies that follow it and notice a silent cluster soon."""
-    control = lab.control().start()
-    proxies = []
-    for number in (1, 2):
-        state = lab.directory / f"state-{number}"
-        state.mkdir()
-        proxies.append(lab.proxy(*named_pair, name=f"proxy-{number}", CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state),
-                                 **QUICK).start())  # fmt: skip
-    wait_until(lambda: sum(plane["in_sync"] for plane in control.dataplanes()) == 2, "both proxies follow")
-    return control, proxies
+FLEET = {"HEARTBEAT_INTERVAL_MS": "200", "REQUEST_TIMEOUT_MS": "1000", "METRICS_TARGET_LATENCY_BUCKETS_MS": "1,5,10,20,50,100,200,500"}
+STEPS = ["shadow_read", "canary_read", "target_primary", "target_only"]
 
 
 def call(control, method, path, body=None):

@@ -7,7 +7,6 @@ import pytest
 
 from support.control_plane import ctl
 from support.load import Load, reads_from
-from support.waiting import wait_until
 
 # The shares make every read count.
 LINE = ["passthrough", "dual_write", "shadow_read", "canary_read", "target_primary", "target_only"]
@@ -16,19 +15,6 @@ SHARES = {"shadow_read": {"shadow_read_percent": 100}, "canary_read": {"canary_r
 READS_FROM_TARGET = ("canary_read", "target_primary", "target_only")
 WRITES_TO = {"passthrough": ["origin"], "target_only": ["target"]}
 REASON = "the play walks"
-
-
-@pytest.fixture
-def fleet(lab, named_pair):
-    """control, two proxies that follow it."""
-    control = lab.control().start()
-    proxies = []
-    for number in (1, 2):
-        state = lab.directory / f"state-{number}"
-        state.mkdir()
-        proxies.append(lab.proxy(*named_pair, name=f"proxy-{number}", CONTROL_SOCKET=str(control.socket_path), STATE_DIRECTORY=str(state)).start())
-    wait_until(lambda: sum(plane["in_sync"] for plane in control.dataplanes()) == 2, "both proxies follow")
-    return control, proxies
 
 
 def by_rest(control, phase):
