@@ -111,6 +111,7 @@ void api_get_audit_verify(const struct http_request *request, struct http_respon
     char expect[100];
     audit_chain_init(&chain);
     if (!http_query_text(request, "expect", expect, sizeof expect) ||
+        http_query_is(request, "expect", "") ||
         (expect[0] != '\0' && !audit_chain_expect(&chain, expect))) {
         http_problem(response, 400,
                      "expect must be ID:HASH, a row's id and the 64 digits of its hash", NULL);

@@ -77,6 +77,20 @@ static const char *target_fault(const uint8_t *line, size_t length)
     return NULL;
 }
 
+static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+
+#define METHODS_OF_ROUTES "GET, HEAD, POST, PUT, PATCH, DELETE"
+
+static bool is_known_method(const uint8_t *line, size_t length)
+{
+    const uint8_t *blank = memchr(line, ' ', length);
+    size_t size = blank == NULL ? length : (size_t)(blank - line);
+    for (size_t i = 0; i < ARRAY_COUNT(methods); i++)
+        if (strlen(methods[i]) == size && memcmp(line, methods[i], size) == 0)
+            return true;
+    return false;
+}
+
 /* Without CR and LF. */
 static size_t line_length(const uint8_t *line, const uint8_t *feed)
 {
@@ -84,7 +98,7 @@ static size_t line_length(const uint8_t *line, const uint8_t *feed)
     return length > 0 && line[length - 1] == '\r' ? length - 1 : length;
 }
 
-const char *front_hold_fault(const uint8_t *data, size_t length)
+struct front_fault front_hold_fault(const uint8_t *data, size_t length)
 {
     const uint8_t *end = data + length;
     const uint8_t *feed;
@@ -93,28 +107,32 @@ const char *front_hold_fault(const uint8_t *data, size_t length)
          line = feed + 1) {
         size_t size = line_length(line, feed);
         if (lines > 0 && size == 0)
-            return NULL; /* the end of the head */
+            break; /* the end of the head */
         const char *fault = lines == 0 ? target_fault(line, size) : line_fault(line, size);
         if (fault != NULL)
-            return fault;
+            return (struct front_fault){400, fault};
+        if (lines == 0 && !is_known_method(line, size))
+            return (struct front_fault){405, "no path here has this method; see the Allow header"};
         if (lines++ > FRONT_HOLD_LINES_MAX)
-            return "the head of the request has more than 64 lines";
+            return (struct front_fault){400, "the head of the request has more than 64 lines"};
     }
-    return NULL;
+    return (struct front_fault){0, NULL};
 }
 
-size_t front_hold_answer(const char *fault, char answer[FRONT_HOLD_ANSWER_MAX])
+size_t front_hold_answer(struct front_fault fault, char answer[FRONT_HOLD_ANSWER_MAX])
 {
     char body[256];
+    const char *title = fault.status == 405 ? "Method Not Allowed" : "Bad Request";
+    const char *allow = fault.status == 405 ? "Allow: " METHODS_OF_ROUTES "\r\n" : "";
     int size = snprintf(body, sizeof body,
-                        "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,"
+                        "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,"
                         "\"detail\":\"%s\"}",
-                        fault);
+                        title, fault.status, fault.detail);
     int length = snprintf(answer, FRONT_HOLD_ANSWER_MAX,
-                          "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
+                          "HTTP/1.1 %d %s\r\n%sContent-Type: application/problem+json\r\n"
                           "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
                           "Content-Length: %d\r\nConnection: close\r\n\r\n%s",
-                          size, body);
+                          fault.status, title, allow, size, body);
     CHECK(size < (int)sizeof body && length < FRONT_HOLD_ANSWER_MAX);
     return (size_t)length;
 }

@@ -267,15 +267,15 @@ static bool read_client(struct relay *relay)
 /* The request has come: to the web server with it, or an answer at once. */
 static void let_through(struct relay *relay)
 {
-    const char *fault = front_hold_fault(relay->up.data, relay->up.end);
-    if (fault == NULL) {
+    struct front_fault fault = front_hold_fault(relay->up.data, relay->up.end);
+    if (fault.status == 0) {
         open_inner(relay);
         return;
     }
     relay->down.end = front_hold_answer(fault, (char *)relay->down.data);
     relay->taken_ns = clock_now_ns();
     relay->inner_ended = relay->inner_deaf = true;
-    LOG_INFO("request_refused", "address=%s reason=\"%s\"", relay->peer.address, fault);
+    LOG_INFO("request_refused", "address=%s reason=\"%s\"", relay->peer.address, fault.detail);
 }
 
 static bool write_inner(struct relay *relay)

@@ -150,9 +150,9 @@ static bool look_up(const struct http_request *request, struct http_turn *turn,
     return false;
 }
 
-/* The key's text and the request's body. false: response holds the problem. */
-static bool take_request(const struct http_request *request, const char *text,
-                         struct http_turn *turn, struct http_response *response)
+/* Whether the request may have a key, and this one. false: response holds the problem. */
+static bool check_key(const struct http_request *request, const char *text,
+                      struct http_response *response)
 {
     if (strcmp(request->method, "POST") == 0) {
         http_problem(response, 400,
@@ -167,6 +167,13 @@ static bool take_request(const struct http_request *request, const char *text,
                      NULL);
         return false;
     }
+    return true;
+}
+
+/* The key's text and the request's body. false: response holds the problem. */
+static bool take_request(const struct http_request *request, const char *text,
+                         struct http_turn *turn, struct http_response *response)
+{
     if (!http_read_body(request, &turn->body, response))
         return false;
     snprintf(turn->scope, sizeof turn->scope, "%s", request->caller->actor);
@@ -180,10 +187,12 @@ static bool take_request(const struct http_request *request, const char *text,
 bool idempotency_begin(struct idempotency *idempotency, const struct http_request *request,
                        struct http_turn *turn, struct http_response *response)
 {
-    const char *text = http_header(request, "Idempotency-Key");
+    const char *text = is_change(request) ? http_header(request, "Idempotency-Key") : NULL;
+    if (text != NULL && !check_key(request, text, response))
+        return false;
     *turn = (struct http_turn){.text = ""};
     dynbuf_init(&turn->body, HTTP_BODY_MAX);
-    if (text == NULL || !is_change(request) || http_query_is(request, "dry_run", "true"))
+    if (text == NULL || http_query_is(request, "dry_run", "true"))
         return true;
     bool is_taken = take_request(request, text, turn, response);
     if (is_taken && !enter(idempotency, turn)) {

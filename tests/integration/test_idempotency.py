@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from support.control_plane import JSON, READS, SHADOW
+from support.control_plane import JSON, SHADOW
 from support.waiting import wait_until
 
 ROUTING, PHASE, SETTINGS = "/api/v1/routing", "/api/v1/phase", "/api/v1/settings"
@@ -79,6 +79,7 @@ def test_what_was_refused_may_be_tried_again(control):
 @pytest.mark.parametrize("key, status", [("x", 200), ("x" * 128, 200), ('"8e03978e-40d5-43dd-bc93-6894a57f9324"', 200), ("x" * 129, 400),
                                          ("a b", 400), ("", 400), ("é", 400), ("a\tb", 400)])  # fmt: skip
 def test_what_a_key_may_be(control, key, status):
+    assert ask(control, key.encode("latin-1"), {SHADOW: 7}, path=ROUTING + "?dry_run=true")[0] == status
     got, headers, body = ask(control, key.encode("latin-1"), {SHADOW: 7})
     assert got == status, body
     assert control.routing()["revision"] == (2 if status == 200 else 1)

@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 SPECIFICATION = ROOT / "docs/openapi.json"
 CHECKS = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
-          "response_schema_conformance", "allow_header_conformance")  # fmt: skip
+          "response_schema_conformance", "allow_header_conformance", "unsupported_method")  # fmt: skip
 
 
 def schemathesis(control, folder, specification, *options):

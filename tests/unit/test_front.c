@@ -76,7 +76,7 @@ static void test_the_table_is_bounded_and_used_again(void **state)
     peer_table_free(table);
 }
 
-static const char *fault(const char *text)
+static struct front_fault fault(const char *text)
 {
     return front_hold_fault((const uint8_t *)text, strlen(text));
 }
@@ -95,6 +95,11 @@ static void test_faults_of_heads(void **state)
         {"GET", NULL},
         {"GET\r\n\r\n", NULL},
         {"GET / HTTP/1.1\r\nX-Half", NULL},
+        {"TRACE / HTTP/1.1\r\n\r\n", "method"},
+        {"get / HTTP/1.1\r\n\r\n", "method"},
+        {"GE / HTTP/1.1\r\n\r\n", "method"},
+        {"GETS / HTTP/1.1\r\n\r\n", "method"},
+        {"OPTIONS / HTTP/1.1\r\n\r\n", NULL},
         {"\r\n\r\n", "empty line"},
         {"\nGET / HTTP/1.1\r\n\r\n", "empty line"},
         {" GET / HTTP/1.1\r\n\r\n", "path"},
@@ -112,14 +117,18 @@ static void test_faults_of_heads(void **state)
     char answer[FRONT_HOLD_ANSWER_MAX];
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        const char *why = fault(cases[i].head);
-        assert_true((why == NULL) == (cases[i].word == NULL));
-        if (why == NULL)
+        struct front_fault why = fault(cases[i].head);
+        if (cases[i].word == NULL) {
+            assert_int_equal(why.status, 0);
             continue;
-        assert_non_null(strstr(why, cases[i].word));
+        }
+        assert_non_null(why.detail);
+        assert_non_null(strstr(why.detail, cases[i].word));
+        assert_int_equal(why.status, strcmp(cases[i].word, "method") == 0 ? 405 : 400);
         size_t length = front_hold_answer(why, answer);
         assert_int_equal(length, strlen(answer));
-        assert_non_null(strstr(answer, why));
+        assert_non_null(strstr(answer, why.detail));
+        assert_true((strstr(answer, "\r\nAllow: GET, ") != NULL) == (why.status == 405));
     }
 }
 
@@ -132,7 +141,7 @@ static void test_lines_of_a_head_are_counted(void **state)
         for (int i = 0; i < lines; i++)
             used += (size_t)snprintf(head + used, sizeof head - used, "X-%d: y\r\n", i);
         snprintf(head + used, sizeof head - used, "\r\n");
-        assert_true((fault(head) == NULL) == (lines == FRONT_HOLD_LINES_MAX));
+        assert_true((fault(head).status == 0) == (lines == FRONT_HOLD_LINES_MAX));
     }
 }
 
