@@ -417,7 +417,7 @@ def test_help_version_and_check_config(tmp_path):
     ("GET", "/nothing", 404, None), ("GET", "/api/v1/routing/", 404, None), ("GET", "/api/v1/routing%00x", 404, None),
     ("GET", "/api/v1/routingx", 404, None), ("GET", "/../etc/passwd", 404, None), ("PUT", "/x.txt", 404, None),
     ("PUT", "/api/v1/routing", 405, "GET, HEAD, PATCH"), ("DELETE", "/", 405, "GET, HEAD"), ("OPTIONS", "/metrics", 405, "GET, HEAD"),
-    ("PROPFIND", "/", 405, "GET, HEAD"), ("MKCOL", "/new", 404, None),
+    *((method, path, 405, "GET, HEAD, POST, PUT, PATCH, DELETE") for method in ("PROPFIND", "TRACE") for path in ("/", "/nothing")),
 ])  # fmt: skip
 def test_what_is_not_there(control, method, path, status, allow):
     got, headers, body = control.call(method, path)
