@@ -18,7 +18,7 @@ import time
 
 import pytest
 from support.certificates import Authority
-from support.programs import ADMIN, ADMIN_TOKEN, BIN, is_sanitized
+from support.programs import ADMIN, ADMIN_TOKEN, BIN, SYSTEM_PYTHON, is_sanitized
 from support.waiting import never_during, wait_until
 
 ROUTING = "/api/v1/routing"
@@ -303,12 +303,12 @@ def test_other_users_are_refused_with_a_word(lab):
 def refuse_other_users(lab, folder):
     path = str(folder / "api.sock")
     lab.control(CONTROL_API_SOCKET=path).start()
-    with subprocess.Popen([sys.executable, "-c", ASK_LOCALLY, path], stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY,
+    with subprocess.Popen([SYSTEM_PYTHON, "-c", ASK_LOCALLY, path], stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY,
                           extra_groups=[], cwd="/") as closed:  # fmt: skip
         assert "PermissionError" in closed.stdout.read(), "the mode of the socket is the first lock"
     for careless in (folder, pathlib.Path(path)):  # as if an administrator had been
         careless.chmod(0o777)
-    with subprocess.Popen([sys.executable, "-c", ASK_LOCALLY, path], stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY,
+    with subprocess.Popen([SYSTEM_PYTHON, "-c", ASK_LOCALLY, path], stdout=subprocess.PIPE, text=True, user=NOBODY, group=NOBODY,
                           extra_groups=[], cwd="/") as stranger:  # fmt: skip
         answer = stranger.stdout.read()
     assert "403" in answer and f"not user id {NOBODY}" in answer

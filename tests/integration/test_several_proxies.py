@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from support.load import RetryingLoad, reads_from
-from support.programs import http
+from support.programs import SYSTEM_PYTHON, http
 from support.waiting import wait_until
 
 
@@ -114,7 +114,7 @@ sys.stdin.read()
 def test_another_user_s_process_cannot_take_part(sharing, lab, named_pair):
     """Neither side: it cannot join ours, and we do not join it."""
     control, proxies = sharing
-    stranger = [sys.executable, "-c", LISTEN, proxies[0].address]
+    stranger = [SYSTEM_PYTHON, "-c", LISTEN, proxies[0].address]
     joined = subprocess.run([*stranger, str(proxies[0].port)], user=65534, cwd="/", capture_output=True, text=True, stdin=subprocess.DEVNULL,
                             timeout=20)  # fmt: skip
     assert joined.returncode != 0 and "Address already in use" in joined.stderr

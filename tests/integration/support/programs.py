@@ -21,6 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 BIN = pathlib.Path(os.environ.get("CLOUDGATE_BIN", ROOT / "build/release/bin")).resolve()
 
 # The first admin token of every control plane here; what talks to its API shows it.
+# For other users, who may not look into our folders.
+SYSTEM_PYTHON = "/usr/bin/python3"
 ADMIN_TOKEN = "cgt_" + "plays-only".ljust(43, "0")
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
