@@ -106,6 +106,7 @@ async function change() {
   if (isHeld()) wanted.force = true;
   turn++;
   isChanging = true;
+  say("");
   judge();
   let answer = null;
   try {

@@ -61,6 +61,7 @@ const commands = {
   text: ({ selector }, { page }) => page.locator(selector).first().innerText(),
   enabled: (target, { page }) => at(target, page).isEnabled(),
   visible: (target, { page }) => at(target, page).isVisible(),
+  tick: (target, { page }) => at(target, page).check(),
   wait: ({ selector, text, timeout_ms }, { page }) => page.locator(selector).filter({ hasText: new RegExp(text, "s") }).first()
     .waitFor({ timeout: timeout_ms ?? WAIT_MS }).then(() => null),
   gone: ({ selector }, { page }) => page.locator(selector).first().waitFor({ state: "hidden" }).then(() => null),
@@ -87,6 +88,15 @@ const commands = {
   }),
   drawings: (_, { page }) => page.evaluate(() => window.drawings),
   stands: (_, { page }) => page.evaluate(() => window.marked.isConnected),
+  // Questions to this address wait from now on; changes go through. release: they are asked.
+  async hold({ path }, held) {
+    held.waiting = [];
+    await held.page.route(`**${path}`, (route) => route.request().method() === "GET" ? held.waiting.push(route) : route.continue());
+  },
+  async release({ path }, { page, waiting }) {
+    await page.unroute(`**${path}`);
+    await Promise.all(waiting.map((route) => route.continue().catch(() => {}))); // some were given up
+  },
   clear_cookies: (_, { page }) => page.context().clearCookies().then(() => null),
   screenshot: ({ path, full }, { page }) => page.screenshot({ path, fullPage: full ?? true }).then(() => null),
   async axe(_, { page }) {
@@ -99,13 +109,19 @@ const commands = {
   heard: async (_, { page, heard }) => ({ ...heard, ...await page.evaluate(() => ({ violations: window.violations, alerts: window.alerts })) }),
 };
 
+// What the page itself says, for whoever asks why a play failed.
+const saying = (page) => page.evaluate(() => ["#connection", "#banners", "#notice", "#review[open]", "#log-in"]
+  .map((selector) => document.querySelector(selector)).filter((element) => element?.checkVisibility())
+  .map((element) => `${element.id}: ${element.innerText.replace(/\s+/g, " ")}`).join("\n"));
+
 for await (const line of createInterface({ input: process.stdin })) {
   const { command, ...rest } = JSON.parse(line);
   let answer;
   try {
     answer = { result: await commands[command](rest, pages.get(rest.page)) ?? null };
   } catch (error) {
-    answer = { error: `${command} ${JSON.stringify(rest)}: ${error.message}` };
+    const said = await saying(pages.get(rest.page).page).catch(() => "nothing");
+    answer = { error: `${command} ${JSON.stringify(rest)}: ${error.message}\nThe page says:\n${said}` };
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

@@ -5,6 +5,7 @@ import threading
 
 from support.control_plane import DataPlane
 from support.programs import ADMIN_TOKEN
+from support.waiting import wait_until
 
 REASON = "the play wants it"
 
@@ -22,16 +23,32 @@ def ask_for(page, phase):
     page.wait("#review-changes table")
 
 
-def switch(page, phase, forced=True):
+def press(page, forced=False):
+    """Says yes, as a person does: the control plane judges the checks anew at the press, and under load one may have ceased to hold
+    since the page looked. Then nothing is changed and the dialog says so, and it is pressed again once all hold, or forced."""
+
+    def may_press():
+        if forced and page.tell("visible", selector="#review-force-line"):
+            page.tell("tick", selector="#review-force")
+        return page.tell("enabled", selector="#review-yes")
+
+    while page.tell("visible", selector="#review"):
+        wait_until(may_press, "the dialog may be answered with yes", timeout=60)
+        page.tell("click", selector="#review-yes")
+        wait_until(
+            lambda: not page.tell("visible", selector="#review") or page.tell("visible", selector="#review-problem"),
+            "the press has an answer",
+            timeout=30,
+        )
+
+
+def switch(page, phase):
     """Through the dialog, as far as it asks."""
     ask_for(page, phase)
     if page.tell("visible", selector="#review-typed-line"):
         page.fill("#review-typed", phase)
-    if forced and page.tell("visible", selector="#review-force-line"):
-        page.tell("click", selector="#review-force")
     page.fill("#review-reason", REASON)
-    page.tell("click", selector="#review-yes")
-    page.tell("gone", selector="#review")
+    press(page, forced=True)
     page.is_at(phase)
 
 

@@ -4,13 +4,18 @@ import json
 
 import pytest
 
-from steps import REASON, ask_for, opened
+from steps import REASON, ask_for, opened, press
+from support.waiting import wait_until
 
 
 def token_of(control, role):
     status, _, body = control.call("POST", "/api/v1/tokens", {"name": f"a-{role}", "role": role})
     assert status == 201, body
     return json.loads(body)["token"]
+
+
+def gate_of(control, name):
+    return next(gate for gate in json.loads(control.call("GET", "/api/v1/phase")[2])["gates"] if gate["name"] == name)
 
 
 def test_a_viewer_sees_everything_and_is_told_that_it_changes_nothing(place, browser):
@@ -46,6 +51,27 @@ def test_an_operator_moves_but_does_not_force(place, browser, pictures):
     page.tell("click", selector="#review-yes")
     page.is_at("shadow_read")
     page.check()
+
+
+def test_a_check_that_ceases_to_hold_before_the_press_changes_nothing(place, browser):
+    """The page has not looked since: the control plane judges by itself."""
+    control, proxy = place
+    page = opened(browser, control, token_of(control, "operator"))
+    ask_for(page, "shadow_read")
+    page.wait("#review-checks", "Ready: all")
+    page.tell("hold", path="/api/v1/phase")
+    proxy.target.stop()
+    wait_until(lambda: not gate_of(control, "target_healthy")["ok"], "the control plane has heard of it")
+    page.tell("click", selector="#review-yes")
+    page.wait("#review-problem", "Nothing was changed: .*target_healthy")
+    page.wait("#review-checks", "Not ready: .*target healthy.*does not hold")
+    assert not page.tell("enabled", selector="#review-yes") and control.routing()["phase"] == "dual_write"
+    proxy.target.start()
+    page.tell("release", path="/api/v1/phase")
+    page.wait("#review-checks", "Ready: all", timeout_ms=30000)
+    press(page)
+    page.is_at("shadow_read")
+    page.check(refused=["409 PUT /api/v1/phase"])
 
 
 @pytest.mark.parametrize("way, end, onward", [([], "passthrough", "dual_write"), (["target_primary"], "target_only", "target_primary")])
