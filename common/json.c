@@ -31,9 +31,7 @@ struct json_document {
     struct json_value *values;
 };
 
-/* --- grammar
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- grammar ---- */
 
 struct reader {
     const char *text;
@@ -304,9 +302,7 @@ static bool read_text(struct reader *reader, size_t maximum_values)
     }
 }
 
-/* --- tree
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- tree ---- */
 
 static size_t put_utf8(char *out, unsigned point)
 {
@@ -498,9 +494,7 @@ void json_free(struct json_document *document)
     free(document);
 }
 
-/* --- access
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- access ---- */
 
 const struct json_value *json_root(const struct json_document *document)
 {
@@ -618,9 +612,7 @@ bool json_double(const struct json_value *value, double *result)
     return true;
 }
 
-/* --- writer
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- writer ---- */
 
 void json_writer_init(struct json_writer *writer, struct dynbuf *out)
 {

@@ -58,8 +58,10 @@ MUST_CHECK bool json_i64(const struct json_value *value, int64_t *result);
 /* Finite only. */
 MUST_CHECK bool json_double(const struct json_value *value, double *result);
 
-/* --- writer: appends to a dynbuf, sets commas by itself; CHECKs that calls are balanced. Test
- * out->failed at the end. --- */
+/* ---- writer ---- */
+
+/* Appends to a dynbuf, sets commas by itself; CHECKs that calls are balanced. Test out->failed at
+ * the end. */
 
 struct json_writer {
     struct dynbuf *out;

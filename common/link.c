@@ -228,9 +228,7 @@ void link_free(struct link *link)
         destroy(link);
 }
 
-/* --- unix sockets
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- unix sockets ---- */
 
 bool link_peer_is_trusted(int fd, struct link_peer *peer)
 {

@@ -39,9 +39,7 @@ uint64_t link_last_received_ns(const struct link *link);
  * Messages queued but not yet taken by the kernel are lost. */
 void link_free(struct link *link);
 
-/* --- unix sockets
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- unix sockets ---- */
 
 struct link_peer { /* who connected, as the kernel saw it at connect time */
     pid_t pid;

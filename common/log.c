@@ -37,15 +37,21 @@ const char *log_level_name(enum log_level level)
     return level_words[level];
 }
 
-bool log_level_named(const char *text, enum log_level *level)
+static bool find_level(const char *text, int (*compare)(const char *, const char *),
+                       enum log_level *level)
 {
     for (size_t i = 0; i < ARRAY_COUNT(level_words); i++) {
-        if (strcmp(level_words[i], text) == 0) {
+        if (compare(level_words[i], text) == 0) {
             *level = (enum log_level)i;
             return true;
         }
     }
     return false;
+}
+
+bool log_level_named(const char *text, enum log_level *level)
+{
+    return find_level(text, strcmp, level);
 }
 
 bool log_level_parse(const char *text, enum log_level *level)
@@ -57,12 +63,8 @@ bool log_level_parse(const char *text, enum log_level *level)
                   {"FATAL", LOG_LEVEL_ERROR},
                   {"WARNING", LOG_LEVEL_WARN},
                   {"TRACE", LOG_LEVEL_DEBUG}};
-    for (size_t i = 0; i < ARRAY_COUNT(level_words); i++) {
-        if (strcasecmp(text, level_words[i]) == 0) {
-            *level = (enum log_level)i;
-            return true;
-        }
-    }
+    if (find_level(text, strcasecmp, level))
+        return true;
     for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
         if (strcasecmp(text, others[i].word) == 0) {
             *level = others[i].level;

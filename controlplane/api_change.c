@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "controlplane/idempotency.h"
+#include "controlplane/json_body.h"
 
 void api_add_etag(const struct http_request *request, const struct routing_state *state,
                   struct http_response *response)
@@ -31,12 +32,6 @@ bool api_query_wait(const struct http_request *request, unsigned fallback_ms, un
     return true;
 }
 
-void api_refuse(const struct routing_problem *problem, struct http_response *response)
-{
-    bool has_member = problem->status == 422 || problem->pointer[0] != '\0';
-    http_problem(response, problem->status, problem->detail, has_member ? problem->pointer : NULL);
-}
-
 static void write_plan(const struct change_plan *plan, struct json_writer *writer)
 {
     json_put_string(writer, "phase_before", phase_name(plan->from));
@@ -60,7 +55,7 @@ static void answer_refusal(const struct change_plan *plan, struct http_response 
                           problem->pointer[0] != '\0' ? problem->pointer : NULL, extend_problem,
                           plan);
     else
-        api_refuse(problem, response);
+        json_body_refuse(problem, response);
 }
 
 static void answer_plan(const struct plane_change *change, struct http_response *response)

@@ -98,7 +98,7 @@ void api_put_phase(const struct http_request *request, struct http_response *res
     if (good) {
         good = phase_request_parse(dynbuf_text(&body), body.length, &wanted, &problem);
         if (!good)
-            api_refuse(&problem, response);
+            json_body_refuse(&problem, response);
     }
     dynbuf_fini(&body);
     if (!good || (wanted.force && !http_require_role(request, ROLE_ADMIN, "force", response)))

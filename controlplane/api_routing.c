@@ -28,7 +28,7 @@ static void patch_state(const struct http_request *request, enum routing_group g
         good = routing_parse_patch(dynbuf_text(&body), body.length, group, &wish.change.patch,
                                    &problem);
         if (!good)
-            api_refuse(&problem, response);
+            json_body_refuse(&problem, response);
     }
     dynbuf_fini(&body);
     if (!good)

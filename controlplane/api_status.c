@@ -50,19 +50,19 @@ void api_get_metrics(const struct http_request *request, struct http_response *r
     struct change_facts facts;
     struct fleet_summary summary;
     plane_facts(request->plane, &facts);
-    const struct routing_state state = facts.present;
-    fleet_summary(plane_fleet(request->plane), &state, &summary);
+    const struct routing_state *state = &facts.present;
+    fleet_summary(plane_fleet(request->plane), state, &summary);
     control_metrics_set(CONTROL_METRIC_DATAPLANES_CONNECTED, summary.connected);
     control_metrics_set(CONTROL_METRIC_DATAPLANES_DISCONNECTED, summary.disconnected);
     control_metrics_set(CONTROL_METRIC_DATAPLANES_IN_SYNC, summary.in_sync);
-    control_metrics_set(CONTROL_METRIC_ROUTING_REVISION, (int64_t)state.revision);
-    control_metrics_set(CONTROL_METRIC_FORWARD_READS, state.forward_reads_to_target);
+    control_metrics_set(CONTROL_METRIC_ROUTING_REVISION, (int64_t)state->revision);
+    control_metrics_set(CONTROL_METRIC_FORWARD_READS, state->forward_reads_to_target);
     control_metrics_set(CONTROL_METRIC_FORWARD_SYSTEM_QUERIES,
-                        state.forward_system_queries_to_target);
-    control_metrics_set(CONTROL_METRIC_SHADOW_READ_PERCENT, state.shadow_read_percent);
-    control_metrics_set(CONTROL_METRIC_CANARY_READ_PERCENT, state.canary_read_percent);
-    control_metrics_set(CONTROL_METRIC_WRITE_TO_ORIGIN, state.write_to_origin);
-    control_metrics_set(CONTROL_METRIC_WRITE_TO_TARGET, state.write_to_target);
+                        state->forward_system_queries_to_target);
+    control_metrics_set(CONTROL_METRIC_SHADOW_READ_PERCENT, state->shadow_read_percent);
+    control_metrics_set(CONTROL_METRIC_CANARY_READ_PERCENT, state->canary_read_percent);
+    control_metrics_set(CONTROL_METRIC_WRITE_TO_ORIGIN, state->write_to_origin);
+    control_metrics_set(CONTROL_METRIC_WRITE_TO_TARGET, state->write_to_target);
     response->content_type = PROMTEXT_CONTENT_TYPE;
     state_metrics_render(&facts, &response->body);
     control_metrics_render(&response->body);

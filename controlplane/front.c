@@ -43,9 +43,7 @@ struct front {
     uint64_t stop_ns, watched_ns; /* stop_ns 0: not stopping */
 };
 
-/* --- who connects
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- who connects ---- */
 
 static void describe(const struct sockaddr_storage *address, struct peer *peer)
 {
@@ -116,9 +114,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *context)
     }
 }
 
-/* --- the loop
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the loop ---- */
 
 static void listen_again(struct front *front)
 {
@@ -187,9 +183,7 @@ static void wake(struct front *front)
     CHECK(write(front->wake_fd, &one, sizeof one) == sizeof one);
 }
 
-/* --- life
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static bool listen_tcp(struct front *front, const struct control_config *config, char *error,
                        size_t error_size)

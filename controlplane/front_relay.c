@@ -64,9 +64,7 @@ struct relay {
 
 static void pump(struct relay *relay);
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void on_event(evutil_socket_t fd, short what, void *context)
 {
@@ -170,9 +168,7 @@ static void open_inner(struct relay *relay)
     relay->is_broken = true;
 }
 
-/* --- TLS
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- TLS ---- */
 
 static void complain(struct relay *relay, int kind)
 {
@@ -219,9 +215,7 @@ static void shake_hands(struct relay *relay)
     }
 }
 
-/* --- moving bytes: each returns whether anything moved
- * -------------------------------------------------------------
- */
+/* ---- moving bytes: each returns whether anything moved ---- */
 
 /* Reads from the client into memory; 0 bytes and *is_end: it sends no more. */
 static size_t take_from_client(struct relay *relay, uint8_t *data, size_t room)
@@ -350,9 +344,7 @@ static bool write_client(struct relay *relay)
     return true;
 }
 
-/* --- the pump
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- the pump ---- */
 
 static void want(struct event *event, bool is_wanted)
 {
@@ -418,9 +410,7 @@ static void pump(struct relay *relay)
         event_active(relay->client_read, EV_READ, 0);
 }
 
-/* --- time
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- time ---- */
 
 static bool is_past(uint64_t since_ns, unsigned seconds, uint64_t now_ns)
 {

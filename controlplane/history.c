@@ -94,9 +94,7 @@ static int64_t step_begin(size_t level, int64_t second)
     return second - second % levels[level].step_s;
 }
 
-/* --- counting
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- counting ---- */
 
 void history_add(struct history *history, int64_t now_s, const struct traffic *traffic)
 {
@@ -120,9 +118,7 @@ void history_add(struct history *history, int64_t now_s, const struct traffic *t
     pthread_mutex_unlock(&history->mutex);
 }
 
-/* --- keeping
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- keeping ---- */
 
 size_t history_take(struct history *history, struct history_point *points, size_t max)
 {
@@ -197,9 +193,7 @@ void history_visit(struct history *history, int64_t since_s, int64_t now_s,
     pthread_mutex_unlock(&history->mutex);
 }
 
-/* --- telling
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- telling ---- */
 
 unsigned history_step(size_t level)
 {

@@ -75,9 +75,7 @@ static const struct route {
  * starts the server. */
 static char start_message[256];
 
-/* --- responses
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- responses ---- */
 
 static const char *reason_phrase(int status)
 {
@@ -251,9 +249,7 @@ static void send_response(struct mg_connection *connection, struct http_response
     control_metrics_http(route, response->status);
 }
 
-/* --- requests
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 const char *http_header(const struct http_request *request, const char *name)
 {
@@ -321,14 +317,14 @@ bool http_query_bool(const struct http_request *request, const char *name, bool 
     return false;
 }
 
-/* Which of names the parameter at text is; NULL: none of them. */
-static const char *known_parameter(const char *text, const char *const *names)
+/* Which of names the parameter at text is; -1: none of them. */
+static int find_parameter(const char *text, const char *const *names)
 {
     size_t length = strcspn(text, "=&");
-    for (; *names != NULL; names++)
-        if (strlen(*names) == length && strncmp(*names, text, length) == 0 && text[length] == '=')
-            return *names;
-    return NULL;
+    for (int i = 0; names[i] != NULL && text[length] == '='; i++)
+        if (strlen(names[i]) == length && strncmp(names[i], text, length) == 0)
+            return i;
+    return -1;
 }
 
 bool http_query_only(const struct http_request *request, const char *const *names,
@@ -336,18 +332,15 @@ bool http_query_only(const struct http_request *request, const char *const *name
 {
     unsigned seen = 0;
     for (const char *at = request->query; *at != '\0';) {
-        const char *name = known_parameter(at, names);
-        unsigned bit = 0;
-        for (size_t i = 0; name != NULL && names[i] != NULL; i++)
-            bit |= names[i] == name ? 1u << i : 0;
-        if (name == NULL || (seen & bit) != 0) {
+        int found = find_parameter(at, names);
+        if (found < 0 || (seen & 1u << found) != 0) {
             http_problem(response, 400,
-                         name == NULL ? "the query has a parameter this path does not know"
-                                      : "the query has a parameter twice",
+                         found < 0 ? "the query has a parameter this path does not know"
+                                   : "the query has a parameter twice",
                          NULL);
             return false;
         }
-        seen |= bit;
+        seen |= 1u << found;
         at += strcspn(at, "&");
         at += *at == '&';
     }
@@ -638,9 +631,7 @@ static int on_log(const struct mg_connection *connection, const char *message)
     return 1;
 }
 
-/* --- streams
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- streams ---- */
 
 bool http_stream_begin(const struct http_request *request, struct http_response *response)
 {
@@ -677,9 +668,7 @@ void http_stream_end(const struct http_request *request, struct http_response *r
     atomic_fetch_sub(&request->exchange->http->streams, 1);
 }
 
-/* --- downloads
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- downloads ---- */
 
 bool http_download_begin(const struct http_request *request, struct http_response *response,
                          const char *content_type, int64_t length)
@@ -726,9 +715,7 @@ void http_download_end(const struct http_request *request, bool is_whole)
     atomic_fetch_sub(&request->exchange->http->downloads, 1);
 }
 
-/* --- life
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 /* civetweb's accepting thread looks at its stop flag when a connection comes, or after 2 s: so
  * connections come. Runs beside mg_stop, which sets the flag and then blocks. */

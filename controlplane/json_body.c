@@ -2,8 +2,6 @@
  * body back: it may hold a token. */
 #include "controlplane/json_body.h"
 
-#include "controlplane/api_change.h"
-
 #include <openssl/crypto.h>
 #include <string.h>
 #include <strings.h>
@@ -51,9 +49,13 @@ bool json_body_text(const struct http_request *request, const char *const *types
         refuse_type(request, types, response);
         return false;
     }
-    if (!http_read_body(request, body, response))
-        return false;
-    return true;
+    return http_read_body(request, body, response);
+}
+
+void json_body_refuse(const struct routing_problem *problem, struct http_response *response)
+{
+    bool has_member = problem->status == 422 || problem->pointer[0] != '\0';
+    http_problem(response, problem->status, problem->detail, has_member ? problem->pointer : NULL);
 }
 
 struct json_document *json_body_read(const struct http_request *request,
@@ -67,7 +69,7 @@ struct json_document *json_body_read(const struct http_request *request,
         document = json_parse(dynbuf_text(&body), body.length, VALUES_MAX, &error);
         if (document == NULL) {
             (void)routing_fail_json(&problem, &error);
-            api_refuse(&problem, response);
+            json_body_refuse(&problem, response);
         } else if (json_type(json_root(document)) != JSON_OBJECT) {
             http_problem(response, 422, "the body must be an object", "");
             json_free(document);

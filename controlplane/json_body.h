@@ -3,6 +3,7 @@
 
 #include "common/json.h"
 #include "controlplane/http.h"
+#include "controlplane/routing.h"
 
 /* Media types a path takes, NULL at the end. */
 extern const char *const json_body_plain[];       /* application/json */
@@ -16,6 +17,8 @@ MUST_CHECK bool json_body_text(const struct http_request *request, const char *c
  * wiped from memory. NULL: response holds the problem (also 422, when it is no object). */
 MUST_CHECK struct json_document *json_body_read(const struct http_request *request,
                                                 struct http_response *response);
+/* Answers with what is wrong with a body that was read. */
+void json_body_refuse(const struct routing_problem *problem, struct http_response *response);
 /* true when every member of the object is one of names (NULL at the end); else response holds the
  * 422 that names the first that is not. */
 MUST_CHECK bool json_body_only(const struct json_value *object, const char *const *names,

@@ -40,9 +40,7 @@ int64_t control_metrics_value(enum control_metric metric)
     return atomic_load_explicit(&values[metric], memory_order_relaxed);
 }
 
-/* --- histograms
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- histograms ---- */
 
 /* Up to the wait for acknowledgements, 5 s. */
 static const double bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
@@ -86,9 +84,7 @@ static void render_histograms(struct dynbuf *out)
     }
 }
 
-/* --- HTTP
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- HTTP ---- */
 
 static const struct {
     const char *method;

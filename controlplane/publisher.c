@@ -65,9 +65,7 @@ static const char *quote(char buffer[600], const char *text)
     return log_quote(buffer, 600, text, strlen(text));
 }
 
-/* --- talking
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- talking ---- */
 
 static bool send_message(struct peer *peer, const struct ctl_message *message)
 {
@@ -160,9 +158,7 @@ static void push(struct peer *peer, bool again)
     (void)send_message(peer, &message); /* a dead link reports itself */
 }
 
-/* --- listening
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- listening ---- */
 
 static void on_hello(struct peer *peer, const struct ctl_hello *hello)
 {
@@ -356,9 +352,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *context)
     }
 }
 
-/* --- the loop
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the loop ---- */
 
 static void on_wake(evutil_socket_t fd, short what, void *context)
 {

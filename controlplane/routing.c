@@ -9,9 +9,7 @@
 
 #define PATCH_VALUES_MAX 64
 
-/* --- the table
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 #define MEMBER(member, kind_, group_, low, high)                                                   \
     {.name = #member,                                                                              \
@@ -120,9 +118,7 @@ void routing_defaults(struct routing_state *state)
 #include "controlplane/routing.def"
 }
 
-/* --- reading
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 bool routing_fail(struct routing_problem *problem, int status, const char *pointer,
                   const char *detail)
@@ -329,9 +325,7 @@ bool routing_has_same_settings(const struct routing_state *left, const struct ro
     return true;
 }
 
-/* --- entity tags
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- entity tags ---- */
 
 void routing_etag(const struct routing_state *state, char etag[ROUTING_ETAG_SIZE])
 {
@@ -364,9 +358,7 @@ bool routing_matches(const struct routing_state *state, const char *if_match)
     return false;
 }
 
-/* --- writing
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 void routing_write_value(const struct routing_state *state, const struct routing_member *member,
                          struct json_writer *writer)

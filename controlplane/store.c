@@ -16,9 +16,7 @@
 #include "common/log.h"
 #include "controlplane/store_internal.h"
 
-/* --- SQLite in fewer words
- * -------------------------------------------------------------------------------------------
- */
+/* ---- SQLite in fewer words ---- */
 
 /* errno of the last call on the database file or its WAL that failed, as far as SQLite kept it:
  * what fails at a commit does not reach sqlite3_system_errno. */
@@ -108,9 +106,7 @@ void store_copy_column(char *out, size_t size, sqlite3_stmt *statement, int colu
     snprintf(out, size, "%s", text == NULL ? "" : text);
 }
 
-/* --- the row of the routing state
- * ------------------------------------------------------------------------------------
- */
+/* ---- the row of the routing state ---- */
 
 /* The value of a member as a column has it; NULL stands for "as configured". */
 static uint32_t read_column(sqlite3_stmt *statement, int column,
@@ -192,9 +188,7 @@ bool store_save_state(struct store *store, const struct routing_state *state, co
     return good;
 }
 
-/* --- transactions
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- transactions ---- */
 
 bool store_begin(struct store *store)
 {
@@ -237,9 +231,7 @@ static bool commit_state(struct store *store, const struct routing_state *next, 
     return false;
 }
 
-/* --- opening
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 
 struct store *store_open(const char *path, char *error, size_t error_size)
 {
@@ -276,9 +268,7 @@ void store_close(struct store *store)
     free(store);
 }
 
-/* --- use
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- use ---- */
 
 void store_read(struct store *store, struct routing_state *state)
 {

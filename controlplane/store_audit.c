@@ -30,9 +30,7 @@ struct fields {
     const char *phase_before, *phase_after, *before, *after; /* may be NULL */
 };
 
-/* --- the canonical form
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- the canonical form ---- */
 
 static void put_text(struct json_writer *writer, const char *name, const char *text)
 {
@@ -112,9 +110,7 @@ static void read_fields(sqlite3_stmt *row, struct fields *fields)
         fields->previous = audit_chain_origin;
 }
 
-/* --- adding
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- adding ---- */
 
 static bool bind_text(sqlite3_stmt *statement, int at, const char *text)
 {
@@ -328,9 +324,7 @@ bool store_audit_convert(struct store *store)
     return good && step == SQLITE_DONE;
 }
 
-/* --- reading
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 void store_audit_head(struct store *store, struct store_audit_head *head)
 {
@@ -434,9 +428,7 @@ bool store_audit_page(struct store *store, struct store_audit_cursor *cursor, st
     return good;
 }
 
-/* --- checking
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- checking ---- */
 
 /* The rows fit each other; does the head, kept in a row of its own, fit them? */
 static bool check_end(const struct audit_chain *chain, struct store_audit_verdict *verdict)

@@ -92,9 +92,7 @@ void store_backup_sweep(const char *path)
     remove_database(name);
 }
 
-/* --- backup
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- backup ---- */
 
 static bool note_backup(struct store *store, const struct store_actor *actor, char *error,
                         size_t error_size)
@@ -132,9 +130,7 @@ bool store_backup(struct store *store, const struct store_actor *actor, int *fd,
     return good;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- restore ---- */
 
 /* A copy of the backup beside the store, checked, its schema brought up to date, with its audit
  * row. Its own WAL is gone when this returns. */

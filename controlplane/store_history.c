@@ -55,9 +55,7 @@ static bool is_damage(int code)
     return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
-/* --- rows
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- rows ---- */
 
 static bool bind_latency(sqlite3_stmt *statement, int column, const struct latency *latency)
 {
@@ -129,9 +127,7 @@ static bool read_points(sqlite3 *db, struct history *history)
     return step == SQLITE_DONE;
 }
 
-/* --- the file
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the file ---- */
 
 static bool configure(sqlite3 *db)
 {

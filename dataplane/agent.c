@@ -2,10 +2,9 @@
  *
  * States: DOWN (no link, a retry is armed) -> HELLO (connected, HELLO sent) -> SYNCED (the control
  * plane sent its state) -> STALE (the link broke; the last snapshot keeps serving, a retry is
- * armed)
- * -> HELLO ... Nothing in the data path waits for any of it. A snapshot is checked, applied through
- * the hook, saved, and only then acknowledged. Never trusts the peer's text: the codec has measured
- * it, the digest is recomputed, and a refusal always names its reason. */
+ * armed) -> HELLO ... Nothing in the data path waits for any of it. A snapshot is checked, applied
+ * through the hook, saved, and only then acknowledged. Never trusts the peer's text: the codec has
+ * measured it, the digest is recomputed, and a refusal always names its reason. */
 #include "dataplane/agent.h"
 
 #include <errno.h>
@@ -70,9 +69,7 @@ struct agent {
 
 static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wanted);
 
-/* --- last-good file
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- last-good file ---- */
 
 static bool digest_is_right(const struct ctl_snapshot *message)
 {
@@ -206,9 +203,7 @@ bool agent_load_last_good(const struct config *config, struct snapshot *value)
     return false;
 }
 
-/* --- sending
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- sending ---- */
 
 static void send_message(struct agent *agent, const struct ctl_message *message)
 {
@@ -270,9 +265,7 @@ static void send_nack(struct agent *agent, uint64_t nonce, const char *reason, c
     send_message(agent, &message);
 }
 
-/* --- applying
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- applying ---- */
 
 /* Saves what is in force if that is still owed, then answers. */
 static void save_and_answer(struct agent *agent, struct owed_answer owed)
@@ -359,15 +352,6 @@ static void process_snapshot(struct agent *agent, const struct ctl_snapshot *wan
     agent->hooks.apply(agent->hooks.context, agent->applying);
 }
 
-static bool brings_into_use(const struct snapshot *before, const struct snapshot *now)
-{
-    for (int i = 0; i < CLUSTER_COUNT; i++)
-        if (snapshot_is_idle(before, (enum cluster_id)i) &&
-            !snapshot_is_idle(now, (enum cluster_id)i))
-            return true;
-    return false;
-}
-
 static bool has_idle_cluster(const struct snapshot *snapshot)
 {
     return snapshot_is_idle(snapshot, CLUSTER_ORIGIN) || snapshot_is_idle(snapshot, CLUSTER_TARGET);
@@ -389,7 +373,8 @@ void agent_on_settled(struct agent *agent)
 void agent_on_applied(struct agent *agent)
 {
     CHECK(agent->applying != NULL);
-    bool begins = brings_into_use(agent->current, agent->applying);
+    bool begins = snapshot_enters(agent->current, agent->applying, CLUSTER_ORIGIN) ||
+                  snapshot_enters(agent->current, agent->applying, CLUSTER_TARGET);
     agent->is_settling = begins || (agent->is_settling && !has_idle_cluster(agent->applying));
     snapshot_put(agent->current);
     agent->current = agent->applying;
@@ -419,9 +404,7 @@ void agent_on_applied(struct agent *agent)
     }
 }
 
-/* --- the link
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the link ---- */
 
 static void arm(struct event *event, unsigned ms)
 {
@@ -593,9 +576,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     }
 }
 
-/* --- life
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void make_uuid(char text[37])
 {

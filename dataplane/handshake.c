@@ -3,14 +3,14 @@
  * gives it, and only then does the client get its READY or AUTH_SUCCESS. Runs on the session's
  * worker.
  *
- *   origin asks   target asks   FORWARD_CLIENT_CREDENTIALS_TO_ORIGIN   auth-primary   client's
- * token goes to   the other side gets yes           yes           false origin         target
- * origin: ORIGIN_CASSANDRA_* yes           yes           true origin         origin target:
- * TARGET_CASSANDRA_* no            yes           any                                    target
- * target                   (origin does not ask) yes           no            any origin origin
- * (target does not ask) no            no            any                                    origin
- * -                        -
+ *   who asks   credentials    auth-primary   the client's token goes to   the other side gets
+ *   both       the target's   origin         target                       ORIGIN_CASSANDRA_*
+ *   both       the origin's   origin         origin                       TARGET_CASSANDRA_*
+ *   target     either         target         target                       (origin does not ask)
+ *   origin     either         origin         origin                       (target does not ask)
+ *   nobody     either         origin         -                            -
  *
+ * Credentials: whose the client shows; the origin's with FORWARD_CLIENT_CREDENTIALS_TO_ORIGIN.
  * Whether a cluster asks is what its control connection saw.
  *
  * A cluster that is not in use takes no part: the other one is the auth-primary and gets the
@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dataplane/cluster_settings.h"
 #include "dataplane/compression.h"
 #include "dataplane/framing.h"
 #include "dataplane/plain_token.h"
@@ -160,38 +161,32 @@ static bool keep_token(struct token *token, const void *data, size_t length)
     return true;
 }
 
-static bool keep_plain_token(struct token *token, struct cql_span authzid, const char *user,
-                             const char *password)
+static struct cluster_settings settings_of(const struct session *session, enum cluster_id cluster)
 {
-    struct dynbuf plain;
-    dynbuf_init(&plain, 65536);
-    dynbuf_append(&plain, authzid.data, authzid.length);
-    dynbuf_append(&plain, "", 1);
-    dynbuf_append_text(&plain, user);
-    dynbuf_append(&plain, "", 1);
-    dynbuf_append_text(&plain, password);
-    bool kept = !plain.failed && keep_token(token, plain.data, plain.length);
-    if (plain.data != NULL)
-        explicit_bzero(plain.data, plain.length);
-    dynbuf_fini(&plain);
-    return kept;
+    return cluster_settings(session->worker->config, cluster);
 }
 
 static bool has_configured_token(const struct session *session, enum cluster_id cluster)
 {
-    const struct config *config = session->worker->config;
-    return (cluster == CLUSTER_ORIGIN ? config->origin_username : config->target_username)[0] !=
-           '\0';
+    return settings_of(session, cluster).username[0] != '\0';
 }
 
 static bool keep_configured_token(struct session *session, enum cluster_id cluster,
                                   struct cql_span authzid)
 {
-    const struct config *config = session->worker->config;
-    bool is_origin = cluster == CLUSTER_ORIGIN;
-    return keep_plain_token(&session->tokens[cluster], authzid,
-                            is_origin ? config->origin_username : config->target_username,
-                            is_origin ? config->origin_password : config->target_password);
+    struct cluster_settings settings = settings_of(session, cluster);
+    struct dynbuf plain;
+    dynbuf_init(&plain, 65536);
+    dynbuf_append(&plain, authzid.data, authzid.length);
+    dynbuf_append(&plain, "", 1);
+    dynbuf_append_text(&plain, settings.username);
+    dynbuf_append(&plain, "", 1);
+    dynbuf_append_text(&plain, settings.password);
+    bool kept = !plain.failed && keep_token(&session->tokens[cluster], plain.data, plain.length);
+    if (plain.data != NULL)
+        explicit_bzero(plain.data, plain.length);
+    dynbuf_fini(&plain);
+    return kept;
 }
 
 /* Whose credentials clients show when both clusters ask for some. */
@@ -204,10 +199,8 @@ static enum cluster_id shown_cluster(const struct session *session)
 static bool is_configured_token(const struct session *session, enum cluster_id cluster,
                                 struct cql_span token)
 {
-    const struct config *config = session->worker->config;
-    return cluster == CLUSTER_ORIGIN
-               ? plain_token_is(token, config->origin_username, config->origin_password)
-               : plain_token_is(token, config->target_username, config->target_password);
+    struct cluster_settings settings = settings_of(session, cluster);
+    return plain_token_is(token, settings.username, settings.password);
 }
 
 /* One cluster is in use, and with both in use clients would show the other one's credentials: the

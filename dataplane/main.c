@@ -42,6 +42,12 @@ extern char **environ;
 /* A failed start of the listener is tried again after this long. */
 #define START_RETRY_S 1
 
+/* Something that every worker does. */
+struct round {
+    _Atomic unsigned left; /* workers that have not done it yet */
+    struct mailbox_message over;
+};
+
 struct proxy {
     struct config config;
     struct event_base *base;
@@ -67,12 +73,24 @@ struct proxy {
     struct event *signals[2];
     struct event *hangup;
     struct event *retry;
-    _Atomic unsigned switching; /* workers that have not switched yet */
-    struct mailbox_message switched;
-    _Atomic unsigned settling; /* workers on which writes of before are on their way */
-    struct mailbox_message settled;
+    struct round switching;          /* to a new routing state */
+    struct round settling;           /* until writes of before are answered */
     bool is_settling, settles_again; /* a wait is under way; another one is wanted after it */
 };
+
+/* ---- rounds of all workers ---- */
+
+static void begin_round(struct proxy *proxy, struct round *round)
+{
+    atomic_store(&round->left, proxy->worker_count);
+}
+
+/* On a worker's thread. */
+static void end_workers_part(struct proxy *proxy, struct round *round)
+{
+    if (atomic_fetch_sub(&round->left, 1) == 1)
+        mailbox_post(proxy->mailbox, &round->over);
+}
 
 /* ---- routing state ---- */
 
@@ -93,12 +111,10 @@ static void run_switched(struct mailbox_message *message, void *owner)
     agent_on_applied(proxy->agent);
 }
 
-/* On a worker's thread. */
 static void on_worker_switched(void *context)
 {
     struct proxy *proxy = context;
-    if (atomic_fetch_sub(&proxy->switching, 1) == 1)
-        mailbox_post(proxy->mailbox, &proxy->switched);
+    end_workers_part(proxy, &proxy->switching);
 }
 
 /* ---- the writes of before ---- */
@@ -116,12 +132,10 @@ static void run_settled(struct mailbox_message *message, void *owner)
         agent_on_settled(proxy->agent);
 }
 
-/* On a worker's thread. */
 static void on_worker_settled(void *context)
 {
     struct proxy *proxy = context;
-    if (atomic_fetch_sub(&proxy->settling, 1) == 1)
-        mailbox_post(proxy->mailbox, &proxy->settled);
+    end_workers_part(proxy, &proxy->settling);
 }
 
 static void settle_writes(void *context)
@@ -135,7 +149,7 @@ static void settle_writes(void *context)
         return;
     }
     proxy->is_settling = true;
-    atomic_store(&proxy->settling, proxy->worker_count);
+    begin_round(proxy, &proxy->settling);
     for (unsigned i = 0; i < proxy->worker_count; i++)
         settle_begin(&proxy->workers[i], on_worker_settled, proxy);
 }
@@ -171,21 +185,19 @@ static void apply_snapshot(void *context, struct snapshot *snapshot)
 {
     struct proxy *proxy = context;
     uint32_t clients_before = live_settings_of(&proxy->config, proxy->snapshot).max_clients;
-    bool was_idle[CLUSTER_COUNT];
-    for (int i = 0; i < CLUSTER_COUNT; i++)
-        was_idle[i] = snapshot_is_idle(proxy->snapshot, (enum cluster_id)i);
-    snapshot_put(proxy->snapshot);
+    struct snapshot *before = proxy->snapshot;
     proxy->snapshot = snapshot_get(snapshot);
     apply_to_process(proxy, clients_before);
     for (int i = 0; i < CLUSTER_COUNT; i++)
-        if (was_idle[i] && !snapshot_is_idle(snapshot, (enum cluster_id)i))
+        if (snapshot_enters(before, snapshot, (enum cluster_id)i))
             cluster_hurry(proxy->clusters[i]);
+    snapshot_put(before);
     if (proxy->phase != ADMIN_SERVING) { /* no worker to switch: they will start with it */
-        run_switched(&proxy->switched, proxy);
+        run_switched(&proxy->switching.over, proxy);
         start_if_possible(proxy);
         return;
     }
-    atomic_store(&proxy->switching, proxy->worker_count);
+    begin_round(proxy, &proxy->switching);
     for (unsigned i = 0; i < proxy->worker_count; i++)
         worker_switch_snapshot(&proxy->workers[i], snapshot, on_worker_switched, proxy);
 }
@@ -483,8 +495,8 @@ static int run(struct proxy *proxy)
     proxy->loop.tls = &proxy->tls;
     proxy->mailbox = mailbox_new(proxy->base, proxy);
     CHECK(proxy->mailbox != NULL);
-    proxy->switched.run = run_switched;
-    proxy->settled.run = run_settled;
+    proxy->switching.over.run = run_switched;
+    proxy->settling.over.run = run_settled;
     proxy->retry = evtimer_new(proxy->base, on_retry, proxy);
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
         proxy->signals[i] = evsignal_new(proxy->base, numbers[i], on_signal, proxy);

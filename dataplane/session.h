@@ -1,9 +1,10 @@
 /* A session: one client connection with its two upstreams.
  *
- *   ACCEPTED ─STARTUP─► OPENING ─both clusters answered─► AUTH (client's turn) ⇄ AUTH_SENT ─►
- * SECONDARY ─► READY └─no authentication needed──────────────────────► SECONDARY ─► READY READY
- * ─drain─► DRAINING      REFUSED: over the client limit, one answer and out      any ─► DOOMED,
- * freed at the turn's end
+ *   ACCEPTED ─STARTUP─► OPENING ─both clusters answered─► AUTH ⇄ AUTH_SENT ─► SECONDARY ─► READY
+ *                          └─no authentication needed───────────────────────► SECONDARY ─► READY
+ *   READY ─drain─► DRAINING
+ *   REFUSED: over the client limit, one answer and out
+ *   any ─► DOOMED, freed at the turn's end
  *
  *   OPENING    both upstreams connect and send the client's STARTUP
  *   AUTH       the auth-primary's AUTHENTICATE or AUTH_CHALLENGE is with the client

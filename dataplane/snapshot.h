@@ -60,6 +60,13 @@ static inline bool snapshot_is_idle(const struct snapshot *snapshot, enum cluste
     return snapshot->skip_writes[cluster];
 }
 
+/* By after the cluster comes into use. */
+static inline bool snapshot_enters(const struct snapshot *before, const struct snapshot *after,
+                                   enum cluster_id cluster)
+{
+    return snapshot_is_idle(before, cluster) && !snapshot_is_idle(after, cluster);
+}
+
 /* The cluster whose word clients have on what is no row: ids of prepared statements, events. The
  * origin, as long as it is in use. */
 static inline enum cluster_id snapshot_leading_cluster(const struct snapshot *snapshot)

@@ -4,12 +4,11 @@
 
 #include <stdio.h>
 
+#include "common/clock.h"
 #include "dataplane/cluster.h"
 #include "dataplane/metrics.h"
 #include "proto/ctl_codec.h"
 #include "proto/ctl_histogram.h"
-
-#define NS_PER_US 1000
 
 static void set_health(const struct cluster *cluster, char *health, size_t size)
 {

@@ -57,8 +57,7 @@ void switching_begin(struct worker *worker, struct snapshot *snapshot, void (*do
     switching->done = done;
     switching->context = context;
     for (int i = 0; i < CLUSTER_COUNT; i++)
-        switching->enters[i] = snapshot_is_idle(worker->snapshot, (enum cluster_id)i) &&
-                               !snapshot_is_idle(snapshot, (enum cluster_id)i);
+        switching->enters[i] = snapshot_enters(worker->snapshot, snapshot, (enum cluster_id)i);
     bool has_entries = switching->enters[CLUSTER_ORIGIN] || switching->enters[CLUSTER_TARGET];
     switching->by_ns = worker_now(worker) + (has_entries ? OPENING_NS : 0);
     if (has_entries)

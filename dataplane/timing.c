@@ -8,6 +8,7 @@
 
 #include "dataplane/session.h"
 #include "dataplane/settle.h"
+#include "dataplane/switching.h"
 #include "dataplane/worker.h"
 
 /* Sessions surveyed in one turn: their heartbeats fit into few chunks, and the other clients of the
@@ -168,4 +169,6 @@ void timing_run(struct worker *worker)
         accept_again(worker);
     if (UNLIKELY(worker->settling != NULL))
         settle_run(worker);
+    if (UNLIKELY(worker->switching.snapshot != NULL))
+        switching_run(worker);
 }

@@ -7,6 +7,7 @@
  *   a step of a handshake  to TIMING_WATCH_NS   worker->watched, looked through when one is due
  *   the survey             to TIMING_SURVEY_NS  each session says when it needs the next one
  *   the listener's return, the end of draining  one moment each
+ *   a new routing state    one moment, unless every upstream it waits for is open sooner
  *   writes of before       looked for each TIMING_SETTLE_NS while somebody waits for their end
  *
  * Nothing is set anew for a request: an alarm that rings too early finds nothing due and is set

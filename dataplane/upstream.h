@@ -2,15 +2,18 @@
  * when one does not answer), gets through the CQL handshake, carries requests, and, when it breaks
  * behind a client that is ready, reopens by itself.
  *
- *   IDLE ─open─► CONNECTING ─► STARTUP ─reply─► STARTED ─(session or credentials)─► AUTH ─► RESTORE
- * ─► READY any ─failure─► the next node, or FAILED (told to the session) READY ─lost─► RETRY
- * ─timer─► CONNECTING …          any ─► IDLE at the session's end
+ *   IDLE ─open─► CONNECTING ─► STARTUP ─reply─► STARTED ─► AUTH ─► RESTORE ─► READY
+ *   any ─failure─► the next node, or FAILED (told to the session)
+ *   READY ─lost─► RETRY ─timer─► CONNECTING …
+ *   any ─► IDLE at the session's end
  *
- *   IDLE        no socket: before the handshake, or its cluster is not in use
- *   STARTED     the cluster has answered STARTUP; its answer is in reply_*; the session decides
- * what follows AUTH        a token is on its way; its answer goes to the session (client-driven) or
- * is handled here (proxy-driven) RESTORE     after a reopening: USE and REGISTER are repeated RETRY
- * no socket; reopens when deadline_ns has come */
+ *   IDLE      no socket: before the handshake, or its cluster is not in use
+ *   STARTED   the cluster has answered STARTUP; its answer is in reply_*; the session decides what
+ *             follows, or the proxy's own credentials do
+ *   AUTH      a token is on its way; its answer goes to the session (the client's token) or is
+ *             handled here (the proxy's)
+ *   RESTORE   after a reopening: USE and REGISTER are repeated
+ *   RETRY     no socket; reopens when deadline_ns has come */
 #pragma once
 
 #include <stdbool.h>

@@ -122,8 +122,6 @@ static void *run(void *context)
         worker->loop.now_ns = clock_now_ns();
         stream_loop_run_again(&worker->loop);
         timing_run(worker);
-        if (UNLIKELY(worker->switching.snapshot != NULL))
-            switching_run(worker);
         stream_loop_flush(&worker->loop);
         reap(worker);
         check_drained(worker);

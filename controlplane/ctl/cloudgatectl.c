@@ -87,9 +87,7 @@ static const char known_names[] = "not a routing setting (NAME=VALUE; known are"
 #undef ROUTING_PERCENT
                                   ")";
 
-/* --- commands
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- commands ---- */
 
 static void print_routing(const struct json_value *root)
 {
@@ -347,9 +345,7 @@ static enum exit_code follow_events(const struct options *options)
     return result;
 }
 
-/* --- command line
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- command line ---- */
 
 /* "" behind the last word. */
 static const char *word_at(const struct options *options, int at)

@@ -107,9 +107,7 @@ enum exit_code ctl_phase(const struct options *options)
     return ctl_usage("unknown command: phase", options->words[1]);
 }
 
-/* --- settings
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- settings ---- */
 
 static void print_setting(const struct json_value *root, const char *name)
 {

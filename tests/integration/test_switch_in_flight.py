@@ -2,14 +2,13 @@
 good as the new phase promises, and whatever cannot go on is told so."""
 
 import itertools
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from support import wire
-from support.load import Load, reads_from
+from support.load import Crew, Load, reads_from
 from support.waiting import wait_until
 from support.walk import ENDS, KEYS, SCHEMA, SPLIT, Walk, write
 
@@ -230,28 +229,16 @@ TOUR = ("dual_write", "target_primary", "target_only", "target_primary", "dual_w
 WRITES_TO = {"passthrough": ("origin",), "target_only": ("target",)}
 
 
-class Comers:
+class Comers(Crew):
     """Clients that come, write some rows of their own, as text, prepared and in batches, and go. written: key, when it was sent, when
     the answer was there."""
 
     def __init__(self, walk, threads=6):
+        super().__init__(threads)
         self.walk = walk
-        self.written, self.failures, self.connected = [], [], 0
-        self.stop_wanted = threading.Event()
-        self.threads = [threading.Thread(target=self._work) for _ in range(threads)]
+        self.written, self.connected = [], 0
 
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop_wanted.set()
-        for thread in self.threads:
-            thread.join(30)
-            assert not thread.is_alive(), "a client hangs"
-
-    def _work(self):
+    def _work(self, _):
         try:
             while not self.stop_wanted.is_set():
                 with self.walk.proxy.connect(version=next(self.versions)) as client:
@@ -324,7 +311,7 @@ class LoggingIn(Comers):
 
     ways = itertools.cycle(("right", "wrong", "right", "leaves", "slow", "right", "leaves sooner"))
 
-    def _work(self):
+    def _work(self, _):
         try:
             while not self.stop_wanted.is_set():
                 with self.walk.proxy.connect(is_ready=False) as client:

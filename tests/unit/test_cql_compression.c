@@ -10,20 +10,11 @@
 
 #include "common/check.h"
 #include "proto/cql_compression.h"
+#include "tests/unit/exact_copy.h"
 
 #define LIMIT ((size_t)16 * 1024 * 1024)
 
 static const enum cql_compression algorithms[] = {CQL_COMPRESSION_LZ4, CQL_COMPRESSION_SNAPPY};
-
-/* A heap copy of exactly that size, so that a read past the end is seen by the sanitizer. */
-static uint8_t *copy_of(const void *bytes, size_t length)
-{
-    uint8_t *copy = malloc(length + (length == 0));
-    assert_non_null(copy);
-    if (length > 0)
-        memcpy(copy, bytes, length);
-    return copy;
-}
 
 static uint32_t next_random(uint32_t *state)
 {
@@ -116,12 +107,12 @@ static void test_known_bodies(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
         size_t want = strlen(vectors[i].plain), inflated = 99;
         const char *reason = NULL;
-        uint8_t *body = copy_of(vectors[i].body, vectors[i].length);
+        uint8_t *body = exact_copy(vectors[i].body, vectors[i].length);
         print_message("vector %zu\n", i);
         assert_true(cql_inflated_length(vectors[i].compression, body, vectors[i].length, LIMIT,
                                         &inflated, &reason));
         assert_int_equal(inflated, want);
-        uint8_t *out = copy_of(vectors[i].plain, want);
+        uint8_t *out = exact_copy(vectors[i].plain, want);
         memset(out, 0xa5, want);
         assert_true(
             cql_inflate(vectors[i].compression, body, vectors[i].length, out, want, &reason));
@@ -148,7 +139,7 @@ static void check_round_trip(enum cql_compression compression, const uint8_t *pl
     assert_non_null(body);
     size_t used = cql_deflate(compression, plain, length, body);
     assert_in_range(used, 1, bound);
-    uint8_t *exact = copy_of(body, used);
+    uint8_t *exact = exact_copy(body, used);
     assert_true(cql_inflated_length(compression, exact, used, length, &inflated, &reason));
     assert_int_equal(inflated, length);
     if (length > 0)
@@ -166,7 +157,7 @@ static void check_round_trip(enum cql_compression compression, const uint8_t *pl
         assert_int_equal(got, wanted < length ? wanted : length);
         assert_memory_equal(head, plain, got);
         for (size_t part = used / 7; part < used; part += used / 7 + 1) {
-            uint8_t *partial = copy_of(exact, part);
+            uint8_t *partial = exact_copy(exact, part);
             got = cql_inflate_head(compression, partial, part, head, wanted);
             assert_true(got <= wanted && got <= length);
             assert_memory_equal(head, plain, got);
@@ -175,7 +166,7 @@ static void check_round_trip(enum cql_compression compression, const uint8_t *pl
         /* Twice what is wanted, and the length code of the longest run, always suffice. */
         size_t enough = 2 * wanted + length / 255 + 100;
         if (used > enough) {
-            uint8_t *partial = copy_of(exact, enough);
+            uint8_t *partial = exact_copy(exact, enough);
             got = cql_inflate_head(compression, partial, enough, head, wanted);
             assert_int_equal(got, wanted);
             free(partial);
@@ -217,7 +208,7 @@ static void test_heads_of_all_sizes(void **state)
                 uint8_t *made = malloc(cql_deflated_bound(algorithms[a], length));
                 size_t used = cql_deflate(algorithms[a], plain, length, made);
                 for (size_t there = 0; there <= used; there++) {
-                    uint8_t *body = copy_of(made, there);
+                    uint8_t *body = exact_copy(made, there);
                     for (size_t wanted = 0; wanted <= length + 2; wanted++) {
                         uint8_t *head = malloc(wanted + (wanted == 0));
                         size_t got = cql_inflate_head(algorithms[a], body, there, head, wanted);
@@ -315,7 +306,7 @@ static void test_hostile_lengths(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
         size_t inflated;
         const char *reason = "";
-        uint8_t *body = copy_of(vectors[i].body, vectors[i].length);
+        uint8_t *body = exact_copy(vectors[i].body, vectors[i].length);
         print_message("vector %zu\n", i);
         assert_false(cql_inflated_length(vectors[i].compression, body, vectors[i].length, LIMIT,
                                          &inflated, &reason));
@@ -358,7 +349,7 @@ static void test_corrupt_blocks(void **state)
     };
     for (size_t i = 0; i < ARRAY_COUNT(vectors); i++) {
         const char *reason = NULL;
-        uint8_t *body = copy_of(vectors[i].body, vectors[i].length);
+        uint8_t *body = exact_copy(vectors[i].body, vectors[i].length);
         uint8_t *out = malloc(vectors[i].inflated);
         print_message("vector %zu\n", i);
         assert_false(cql_inflate(vectors[i].compression, body, vectors[i].length, out,
@@ -398,7 +389,7 @@ static void test_flipped_bits(void **state)
         uint8_t *body = malloc(cql_deflated_bound(algorithms[a], sizeof plain));
         size_t used = cql_deflate(algorithms[a], plain, sizeof plain, body);
         for (size_t bit = 0; bit < 8 * used; bit++) {
-            uint8_t *broken = copy_of(body, used);
+            uint8_t *broken = exact_copy(body, used);
             size_t inflated;
             const char *reason;
             broken[bit / 8] ^= (uint8_t)(1 << bit % 8);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "proto/cql_request.h"
+#include "tests/unit/exact_copy.h"
 
 /* Bodies are put together here, byte by byte, without the product's own encoder. */
 struct bytes {
@@ -54,16 +55,6 @@ static void put_payload(struct bytes *to)
     put_number(to, UINT32_MAX, 4);
     put_string(to, "");
     put_long_string(to, "");
-}
-
-/* A heap block of exactly length bytes. */
-static uint8_t *exact_copy(const uint8_t *data, size_t length)
-{
-    uint8_t *copy = malloc(length);
-    assert_true(copy != NULL);
-    if (length > 0)
-        memcpy(copy, data, length);
-    return copy;
 }
 
 static struct cql_header header_of(uint8_t opcode, bool has_payload, size_t length)

@@ -10,6 +10,7 @@
 
 #include "proto/cql_response.h"
 #include "proto/cql_rows.h"
+#include "tests/unit/exact_copy.h"
 
 #define GLOBAL 1
 #define PAGED  2
@@ -66,13 +67,9 @@ static void put_sample(struct dynbuf *out, int32_t flags)
         put_cell(out, cells[i]);
 }
 
-/* Decodes a heap copy of exactly length bytes, so that the sanitizer sees every read beyond it. */
 static bool decode(const uint8_t *data, size_t length, struct cql_rows *rows, uint8_t **copy)
 {
-    *copy = malloc(length == 0 ? 1 : length);
-    assert_non_null(*copy);
-    if (length > 0)
-        memcpy(*copy, data, length);
+    *copy = exact_copy(data, length);
     return cql_rows_decode(*copy, length, rows);
 }
 

@@ -10,17 +10,14 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "proto/cql_scan.h"
+#include "tests/unit/exact_copy.h"
 
 /* What the last scanned SELECT reads; empty where it names nothing. */
 static struct cql_name keyspace, table;
 
-/* Scans a heap copy of exactly the text's size, so that a read past the end is seen by the
- * sanitizer. */
 static struct cql_scan scan_bytes(const char *text, size_t length)
 {
-    char *copy = malloc(length == 0 ? 1 : length);
-    assert_non_null(copy);
-    memcpy(copy, text, length);
+    char *copy = exact_copy(text, length);
     struct cql_scan scan;
     memset(&scan, 0xa5, sizeof scan);
     cql_scan(copy, length, &scan);

@@ -12,6 +12,7 @@
 #include "dataplane/function_source.h"
 #include "dataplane/functions.h"
 #include "proto/cql_response.h"
+#include "tests/unit/exact_copy.h"
 
 /* Values that say which one they are: the n-th is n, everywhere. */
 static void make_numbered(void *context, enum function_kind kind, struct function_value *value)
@@ -60,10 +61,7 @@ static void check(const char *text, const char *with, bool is_marker, uint32_t l
     uint8_t next = 0;
     const struct function_maker maker = {make_numbered, &next};
     size_t length = strlen(text);
-    char *copy = malloc(length + 1); /* exactly as long, for the sanitizer */
-    assert_non_null(copy);
-    memcpy(copy, text, length);
-    copy = realloc(copy, length > 0 ? length : 1);
+    char *copy = exact_copy(text, length);
     dynbuf_init(&want, 1 << 20);
     dynbuf_init(&got, 1 << 20);
     dynbuf_append_text(&got, "before:");

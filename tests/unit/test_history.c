@@ -155,9 +155,7 @@ static void test_points_are_taken_until_they_are_kept(void **state)
     history_free(NULL);
 }
 
-/* --- the file
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- the file ---- */
 
 struct place {
     char folder[64];

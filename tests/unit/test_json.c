@@ -8,19 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "common/json.h"
-
-/* Reads a heap copy of exactly the text's size, so that a read past the end is seen by the
- * sanitizer. */
-static struct json_document *parse(const char *text, size_t length, struct json_error *error)
-{
-    char *copy = malloc(length == 0 ? 1 : length);
-    assert_non_null(copy);
-    memcpy(copy, text, length);
-    struct json_document *document = json_parse(copy, length, JSON_VALUES_DEFAULT, error);
-    free(copy);
-    return document;
-}
+#include "tests/unit/exact_json.h"
 
 struct vector {
     const char *text;
@@ -195,7 +183,8 @@ static void test_accepted(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(accepted); i++) {
         struct json_error error;
-        struct json_document *document = parse(accepted[i].text, accepted[i].length, &error);
+        struct json_document *document =
+            parse_exactly(accepted[i].text, accepted[i].length, &error);
         if (document == NULL)
             fail_msg("refused %s: %s at %zu", accepted[i].text, error.text, error.offset);
         assert_non_null(json_root(document));
@@ -208,7 +197,7 @@ static void test_refused(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
         struct json_error error;
-        struct json_document *document = parse(refused[i].text, refused[i].length, &error);
+        struct json_document *document = parse_exactly(refused[i].text, refused[i].length, &error);
         if (document != NULL)
             fail_msg("accepted vector %zu: %s", i, refused[i].text);
         assert_true(error.text[0] != '\0');
@@ -224,8 +213,8 @@ static void test_prefixes(void **state)
     struct json_error error;
     (void)state;
     for (size_t cut = 0; cut < sizeof text - 1; cut++)
-        assert_null(parse(text, cut, &error));
-    struct json_document *document = parse(text, sizeof text - 1, &error);
+        assert_null(parse_exactly(text, cut, &error));
+    struct json_document *document = parse_exactly(text, sizeof text - 1, &error);
     assert_non_null(document);
     json_free(document);
 }
@@ -242,7 +231,7 @@ static void test_mutations(void **state)
             struct json_error error;
             memcpy(copy, text, sizeof text);
             copy[at] = (char)byte;
-            json_free(parse(copy, sizeof text - 1, &error));
+            json_free(parse_exactly(copy, sizeof text - 1, &error));
         }
     }
 }
@@ -278,7 +267,7 @@ static void test_access(void **state)
         "\"big\":18446744073709551616,\"low\":-9223372036854775809,\"f\":1.5,\"huge\":1e400,"
         "\"one\":1.0,\"t\":true,\"z\":null,\"l\":[\"x\",2],\"k\\\"\":0}";
     struct json_error error;
-    struct json_document *document = parse(text, sizeof text - 1, &error);
+    struct json_document *document = parse_exactly(text, sizeof text - 1, &error);
     const struct json_value *root = json_root(document);
     size_t length;
     uint64_t natural;
@@ -340,7 +329,7 @@ static void test_writer(void **state)
                         "{\"text\":\"q\\\" b\\\\ \\u000a\\u0001 \xc3\xa9 "
                         "\xef\xbf\xbd.\",\"u\":18446744073709551615,"
                         "\"i\":-9223372036854775808,\"list\":[null,{},false],\"b\":true}");
-    struct json_document *document = parse(dynbuf_text(&out), out.length, &error);
+    struct json_document *document = parse_exactly(dynbuf_text(&out), out.length, &error);
     assert_non_null(document);
     assert_string_equal(json_text(json_member(json_root(document), "text"), NULL),
                         "q\" b\\ \n\x01 \xc3\xa9 \xef\xbf\xbd.");

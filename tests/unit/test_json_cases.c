@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "common/json.h"
+#include "tests/unit/exact_json.h"
 
 enum category { STRUCTURE, OBJECT, NUMBER, STRING, ESCAPE, UTF8, BOM, DUPLICATE, CATEGORY_COUNT };
 enum verdict { ACCEPTED, REFUSED, ACCEPTED_BY_CHOICE, REFUSED_BY_CHOICE };
@@ -25,17 +25,6 @@ static const struct json_case {
 #undef JSON_CASE
 };
 
-/* A heap copy of exactly the text's size: a read past its end is seen by the sanitizer. */
-static struct json_document *parse(const char *text, size_t length, struct json_error *error)
-{
-    char *copy = malloc(length == 0 ? 1 : length);
-    assert_non_null(copy);
-    memcpy(copy, text, length);
-    struct json_document *document = json_parse(copy, length, JSON_VALUES_DEFAULT, error);
-    free(copy);
-    return document;
-}
-
 static void test_cases(void **state)
 {
     unsigned seen[CATEGORY_COUNT] = {0};
@@ -44,7 +33,7 @@ static void test_cases(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         const struct json_case *one = &cases[i];
         struct json_error error = {.text = ""};
-        struct json_document *document = parse(one->text, one->length, &error);
+        struct json_document *document = parse_exactly(one->text, one->length, &error);
         bool is_wanted = one->verdict == ACCEPTED || one->verdict == ACCEPTED_BY_CHOICE;
         seen[one->category]++;
         if ((document != NULL) != is_wanted ||
@@ -77,7 +66,7 @@ static void test_cases_inside_of_others(void **state)
         memcpy(text, "{\"outer\":", 9);
         memcpy(text + 9, one->text, one->length);
         text[9 + one->length] = '}';
-        struct json_document *document = parse(text, one->length + 10, &error);
+        struct json_document *document = parse_exactly(text, one->length + 10, &error);
         if ((document != NULL) != is_wanted)
             fail_msg("inside of an object: %s", one->name);
         json_free(document);
@@ -103,7 +92,7 @@ static void test_depth(void **state)
             dynbuf_append_text(&text, forms[form].inner);
             for (unsigned i = 0; i < depth; i += each)
                 dynbuf_append_text(&text, forms[form].close);
-            struct json_document *document = parse(dynbuf_text(&text), text.length, &error);
+            struct json_document *document = parse_exactly(dynbuf_text(&text), text.length, &error);
             assert_int_equal(document != NULL, depth <= JSON_DEPTH_MAX);
             if (document == NULL)
                 assert_string_equal(error.text, "nested too deeply");
@@ -126,7 +115,7 @@ static void test_endless_openings(void **state)
         for (int turn = 0; turn < 100000; turn++)
             dynbuf_append_text(&text, openings[i]);
         assert_false(text.failed);
-        assert_null(parse(dynbuf_text(&text), text.length, &error));
+        assert_null(parse_exactly(dynbuf_text(&text), text.length, &error));
         assert_true(error.offset < 200);
         dynbuf_fini(&text);
     }

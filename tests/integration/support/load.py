@@ -7,18 +7,36 @@ from . import wire
 from .waiting import wait_until
 
 
-class Load:
+class Crew:
+    """with Crew(threads) as crew: each thread does _work(number) until stop_wanted is set, at the block's end."""
+
+    def __init__(self, threads):
+        self.failures = []
+        self.stop_wanted = threading.Event()
+        self.threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop_wanted.set()
+        for thread in self.threads:
+            thread.join(30)
+            assert not thread.is_alive(), "a client hangs"
+
+
+class Load(Crew):
     """with Load(proxy, keyspace) as load: … load.check() afterwards: no failure, no reconnection. The play goes on
     once each client has had answers, or one has failed."""
 
     def __init__(self, proxy, keyspace, threads=4, window=8, write_every=4, pause_s=0.0):
         """pause_s: between windows. Without one the load takes all the machine has, and figures of time say nothing."""
+        super().__init__(threads)
         self.proxy, self.keyspace = proxy, keyspace
         self.window, self.write_every, self.pause_s = window, write_every, pause_s
         self.requests = [0] * threads
-        self.failures = []
-        self.stop_wanted = threading.Event()
-        self.threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
 
     def _work(self, number):
         turn = 0
@@ -43,20 +61,13 @@ class Load:
             self.failures.append(repr(error))
 
     def __enter__(self):
-        for thread in self.threads:
-            thread.start()
+        super().__enter__()
         try:
             wait_until(lambda: self.failures or min(self.requests) > 0, "every client has had answers")
         except BaseException:
             self.stop_wanted.set()
             raise
         return self
-
-    def __exit__(self, *_):
-        self.stop_wanted.set()
-        for thread in self.threads:
-            thread.join(30)
-            assert not thread.is_alive(), "a client hangs"
 
     @property
     def total(self):
