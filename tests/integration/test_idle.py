@@ -114,16 +114,19 @@ def test_time_limits_hold_when_nothing_else_happens(lab, pair):
     limit = 0.7
     _, target = pair
     proxy = lab.proxy(*pair, REQUEST_TIMEOUT_MS=str(int(limit * 1000)), PROXY_WORKERS="1").start()
+    late = []
     with proxy.connect() as client:
         client.query(WRITE)
-        for _ in range(3):
+        for _ in range(5):
             settled(proxy)
             target.fault("silence", "writes", times=1)
             began = time.monotonic()
             code, _, _ = client.query_error(WRITE, timeout=limit + 5)
             took = time.monotonic() - began
             assert code == wire.WRITE_TIMEOUT
-            assert limit - 0.01 < took < limit + (2.0 if is_sanitized() else 0.25), took
+            assert took > limit - 0.01
+            late.append(took - limit)
+    assert sorted(late)[2] < (2.0 if is_sanitized() else 0.25), late  # a machine may stall for once or twice
 
 
 def test_an_idle_client_costs_little_memory(lab, pair, many):
