@@ -14,6 +14,7 @@
 #include "dataplane/node_watch.h"
 #include "dataplane/paging.h"
 #include "dataplane/preparation.h"
+#include "dataplane/refused_ids.h"
 #include "dataplane/request_trace.h"
 #include "dataplane/session.h"
 #include "dataplane/shadow.h"
@@ -72,6 +73,7 @@ void answer_unprepared(struct session *session, int16_t stream, struct cql_span 
         "restarted?) or you have prepared too many queries and it has been evicted from the "
         "internal cache)");
     dynbuf_reset(body);
+    refused_ids_add(&session->refused_ids, id);
     cql_put_error(body, CQL_ERROR_UNPREPARED, dynbuf_text(&message));
     cql_put_string(body, id.data, id.length);
     dynbuf_fini(&message);
@@ -180,7 +182,46 @@ static const uint8_t *open_body(struct session *session, struct cql_header *head
                : NULL;
 }
 
-/* Both clusters have prepared the statement; frame is the origin's answer. */
+static void append_plain(struct dynbuf *frame, struct cql_header header, const uint8_t *body)
+{
+    uint8_t bytes[CQL_HEADER_BYTES];
+    cql_header_store(bytes, header);
+    dynbuf_append(frame, bytes, sizeof bytes);
+    dynbuf_append(frame, body, header.body_length);
+}
+
+static struct cql_span read_prepared_id(struct cql_header header, const uint8_t *body)
+{
+    struct cql_cursor cursor = cql_open_response(header, body);
+    (void)cql_read_i32(&cursor);
+    return cql_read_string(&cursor);
+}
+
+/* The id by which the client knows the statement that is prepared by this answer, if it was told
+ * that nobody knows it; length 0: there is none, or it is the answer's own. */
+static struct cql_span id_asked_about(const struct session *session,
+                                      const struct preparation *preparation,
+                                      struct cql_span answered)
+{
+    struct cql_span ids[CLUSTER_COUNT];
+    preparation_ids(preparation, answered, ids);
+    struct cql_span id =
+        refused_ids_match(session->refused_ids, session->worker->shared->prepared, ids);
+    bool is_another = id.length > 0 && id.length == answered.length &&
+                      memcmp(id.data, answered.data, id.length) != 0;
+    return is_another ? id : (struct cql_span){NULL, 0};
+}
+
+/* Puts an id of the same length in place of that of a plain PREPARED frame. */
+static void put_prepared_id(struct dynbuf *frame, struct cql_span id)
+{
+    const uint8_t *body = frame->data + CQL_HEADER_BYTES;
+    struct cql_span own = read_prepared_id(cql_header_load(frame->data), body);
+    memcpy(frame->data + (own.data - frame->data), id.data, id.length);
+}
+
+/* All clusters asked have prepared the statement; frame is the answer of the one whose id counts.
+ */
 static void deliver_prepared(struct session *session, const struct request *request,
                              struct cql_header header, const uint8_t *body, const uint8_t *frame,
                              size_t length)
@@ -188,47 +229,62 @@ static void deliver_prepared(struct session *session, const struct request *requ
     const struct preparation *preparation = request->preparation;
     struct function_plan *functions = NULL;
     struct prepared *prepared = NULL;
+    struct cql_span id = {NULL, 0};
     bool is_hiding = preparation != NULL && preparation->function_markers > 0;
-    struct dynbuf hidden; /* the frame without the markers of ours */
-    dynbuf_init(&hidden, INSPECTED_ANSWER_MAX);
+    struct dynbuf changed; /* the frame without the markers of ours, with the client's id */
+    dynbuf_init(&changed, CQL_HEADER_BYTES + INSPECTED_ANSWER_MAX);
     if (preparation != NULL &&
-        (!is_hiding ||
-         functions_use_prepared(header, body, preparation->function_markers, &hidden, &functions)))
-        prepared = preparation_finish(preparation, header, body, functions);
+        (!is_hiding || functions_use_prepared(header, body, preparation->function_markers, &changed,
+                                              &functions))) {
+        id = id_asked_about(session, preparation, read_prepared_id(header, body));
+        prepared = preparation_finish(preparation, header, body, id, functions);
+    }
     if (prepared == NULL) {
-        dynbuf_fini(&hidden);
+        dynbuf_fini(&changed);
         session_reply_error(
             session, request->client_stream, CQL_ERROR_SERVER,
             "PREPARE: a cluster answered with something else than a prepared statement id");
         return;
     }
     worker_remember_prepared(session->worker, prepared);
-    pass_on(session, request->client_stream, is_hiding ? hidden.data : frame,
-            is_hiding ? hidden.length : length);
-    dynbuf_fini(&hidden);
+    if (id.length > 0 && !is_hiding)
+        append_plain(&changed, header, body);
+    if (id.length > 0 && !changed.failed)
+        put_prepared_id(&changed, id);
+    if (changed.failed)
+        session_close(session, CLOSE_OUT_OF_MEMORY, "");
+    else
+        pass_on(session, request->client_stream, changed.length > 0 ? changed.data : frame,
+                changed.length > 0 ? changed.length : length);
+    dynbuf_fini(&changed);
 }
 
-/* The target does not know a statement: the client must hear the id it knows, then it prepares
- * again on both clusters. */
-static void deliver_unprepared(struct session *session, const struct request *request,
-                               struct cql_span target_id)
+/* A cluster does not know a statement: the client must hear the id it knows, then it prepares it
+ * again on all of them. A BATCH may have meant any: its entry is sought by that cluster's id.
+ * false: the cluster's answer tells that id already. */
+static bool tell_unprepared(struct session *session, const struct request *request,
+                            enum cluster_id cluster, struct cql_span id)
 {
-    struct cql_span id = {NULL, 0};
+    struct prepared_registry *registry = session->worker->shared->prepared;
+    const struct prepared *meant = request->prepared == NULL ? NULL : request->prepared->prepared;
     struct prepared *found = NULL;
-    const struct prepared *own = request->prepared == NULL ? NULL : request->prepared->prepared;
-    if (own == NULL)
-        own = found =
-            prepared_registry_find_by_target(session->worker->shared->prepared, target_id);
-    if (own != NULL)
-        id = (struct cql_span){own->ids[CLUSTER_ORIGIN].bytes, own->ids[CLUSTER_ORIGIN].length};
-    if (id.data != NULL)
-        answer_unprepared(session, request->client_stream, id);
-    else
+    if (meant == NULL && cluster == CLUSTER_ORIGIN)
+        found = prepared_registry_find(registry, id); /* most clients know the origin's */
+    if (meant == NULL && found == NULL)
+        found = prepared_registry_find_by(registry, cluster, id);
+    if (meant == NULL)
+        meant = found;
+    bool is_told = cluster == CLUSTER_ORIGIN && (meant == NULL || prepared_id_is(&meant->id, id));
+    if (meant == NULL && !is_told)
         session_reply_error(session, request->client_stream, CQL_ERROR_SERVER,
                             "The target cluster does not know a prepared statement of this batch, "
                             "and the proxy no longer "
                             "does either: prepare its statements again");
+    else if (!is_told)
+        answer_unprepared(session, request->client_stream,
+                          (struct cql_span){meant->id.bytes, meant->id.length});
     prepared_put(found);
+    return !is_told;
 }
 
 static void remember_keyspace(struct session *session, struct cql_header header,
@@ -267,10 +323,8 @@ COLD static bool inspect(struct session *session, const struct request *request,
         bool is_unprepared = cql_read_i32(&cursor) == CQL_ERROR_UNPREPARED;
         (void)cql_read_string(&cursor);
         struct cql_span id = cql_read_string(&cursor);
-        if (cluster == CLUSTER_TARGET && is_unprepared && !cursor.failed) {
-            deliver_unprepared(session, request, id);
-            return false;
-        }
+        if (is_unprepared && !cursor.failed)
+            return !tell_unprepared(session, request, cluster, id);
     } else if (request->opcode == CQL_OPCODE_PREPARE) {
         deliver_prepared(session, request, header, body, frame, length);
         return false;

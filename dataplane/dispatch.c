@@ -125,15 +125,16 @@ static void note_flags(struct dispatch *dispatch, uint32_t flags, uint32_t flags
     dispatch->flags_offset = flags_offset;
 }
 
-/* The target may know the statement by another id. */
+/* A cluster may know the statement by another id than clients. */
 static void use_prepared_id(struct dispatch *dispatch, const struct prepared_handle *handle,
                             uint32_t id_offset)
 {
-    if (!handle->traits.ids_differ)
-        return;
-    const struct prepared_id *id = &handle->prepared->ids[CLUSTER_TARGET];
-    edits_add(dispatch->edits, EDIT_TARGET, id_offset - 2, 2u + handle->id_length, id,
-              2u + id->length);
+    for (int i = 0; handle->traits.other_ids >> i != 0; i++) {
+        const struct prepared_id *id = &handle->prepared->ids[i];
+        if ((handle->traits.other_ids & 1u << i) != 0)
+            edits_add(dispatch->edits, (uint8_t)(1u << i), id_offset - 2, 2u + handle->id_length,
+                      id, 2u + id->length);
+    }
 }
 
 /* The client may leave out the metadata it has of the rows to come. It has the origin's, or what a

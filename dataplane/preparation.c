@@ -74,8 +74,20 @@ static bool same_columns(const struct preparation *preparation, struct cql_span 
     return is_same;
 }
 
+void preparation_ids(const struct preparation *preparation, struct cql_span last,
+                     struct cql_span ids[CLUSTER_COUNT])
+{
+    bool is_single = preparation->missing != 0;
+    ids[CLUSTER_ORIGIN] = last;
+    ids[CLUSTER_TARGET] = is_single ? last : span_of(&preparation->id);
+    for (int i = 0; i < CLUSTER_COUNT; i++)
+        if ((preparation->missing & 1u << i) != 0)
+            ids[i] = (struct cql_span){NULL, 0};
+}
+
 struct prepared *preparation_finish(const struct preparation *preparation, struct cql_header header,
-                                    const uint8_t *body, struct function_plan *functions)
+                                    const uint8_t *body, struct cql_span id,
+                                    struct function_plan *functions)
 {
     struct cql_prepared_result result;
     bool is_whole = cql_read_prepared(header, body, &result);
@@ -85,6 +97,7 @@ struct prepared *preparation_finish(const struct preparation *preparation, struc
         return NULL;
     }
     struct prepared_facts facts = {
+        .id = id,
         .ids = {result.id, is_single ? result.id : span_of(&preparation->id)},
         .missing = preparation->missing,
         .routing_serial = preparation->routing_serial,

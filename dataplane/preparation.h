@@ -29,8 +29,14 @@ void preparation_free(struct preparation *preparation); /* NULL is allowed */
 /* The target's answer. */
 void preparation_note_target(struct preparation *preparation, struct cql_header header,
                              const uint8_t *body);
+/* The ids the statement has on the clusters when the last answer has that id: the origin's, or the
+ * only one's; empty where it was not prepared. */
+void preparation_ids(const struct preparation *preparation, struct cql_span last,
+                     struct cql_span ids[CLUSTER_COUNT]);
 /* The origin's answer, after the target's, or the only one where one is not asked: the entry, with
- * one reference, the caller's. functions: the plan for those markers, malloc'd, or NULL; the
+ * one reference, the caller's. id: by which the client is to know it; empty: as it is answered.
+ * functions: the plan for those markers, malloc'd, or NULL; the
  * entry's from here on. NULL: one of them was no prepared statement, or memory is out. */
 struct prepared *preparation_finish(const struct preparation *preparation, struct cql_header header,
-                                    const uint8_t *body, struct function_plan *functions);
+                                    const uint8_t *body, struct cql_span id,
+                                    struct function_plan *functions);

@@ -15,7 +15,7 @@
 
 struct shard {
     pthread_mutex_t mutex;
-    struct prepared_table entries; /* of struct prepared, by the origin's id */
+    struct prepared_table entries; /* of struct prepared, by the id clients know */
     struct list clock;             /* oldest first; the eviction hand starts at the front */
     size_t text_bytes;             /* of the entries' texts */
 };
@@ -97,6 +97,7 @@ static bool set_id(struct prepared_id *id, struct cql_span span)
 struct prepared *prepared_new(const struct prepared_facts *facts)
 {
     struct cql_span text = facts->text, keyspace = facts->keyspace;
+    struct cql_span id = facts->id.length > 0 ? facts->id : facts->ids[CLUSTER_ORIGIN];
     if (facts->ids[CLUSTER_ORIGIN].length == 0)
         return NULL;
     if (text.length > PREPARED_TEXT_MAX)
@@ -115,15 +116,17 @@ struct prepared *prepared_new(const struct prepared_facts *facts)
     };
     atomic_init(&prepared->references, 1);
     list_init(&prepared->link);
+    bool fits = set_id(&prepared->id, id);
     for (int i = 0; i < CLUSTER_COUNT; i++) {
-        if (!set_id(&prepared->ids[i], facts->ids[i]) ||
-            !set_id(&prepared->metadata_ids[i], facts->metadata_ids[i])) {
-            free(prepared);
-            return NULL;
-        }
+        fits = fits && set_id(&prepared->ids[i], facts->ids[i]) &&
+               set_id(&prepared->metadata_ids[i], facts->metadata_ids[i]);
+        if (!prepared_id_is(&prepared->ids[i], id))
+            prepared->traits.other_ids |= (uint8_t)(1u << i);
     }
-    prepared->traits.ids_differ =
-        !prepared_id_is(&prepared->ids[CLUSTER_TARGET], id_span(&prepared->ids[CLUSTER_ORIGIN]));
+    if (!fits) {
+        free(prepared);
+        return NULL;
+    }
     if (text.length > 0)
         memcpy(prepared->text, text.data, text.length);
     char *kept = prepared->text + text.length;
@@ -150,14 +153,13 @@ void prepared_put(struct prepared *prepared)
 }
 
 /* The slot of the entry with this id, or NULL. */
-static struct prepared_slot *find_slot(const struct shard *shard, uint64_t hash,
-                                       struct cql_span origin_id)
+static struct prepared_slot *find_slot(const struct shard *shard, uint64_t hash, struct cql_span id)
 {
     struct prepared_slot *slot;
     for (size_t at = hash; (slot = prepared_table_match(&shard->entries, hash, &at)) != NULL;
          at++) {
         const struct prepared *entry = slot->item;
-        if (prepared_id_is(&entry->ids[CLUSTER_ORIGIN], origin_id))
+        if (prepared_id_is(&entry->id, id))
             return slot;
     }
     return NULL;
@@ -187,7 +189,7 @@ static void evict_one(struct prepared_registry *registry, struct shard *shard)
             list_append(&shard->clock, &oldest->link);
             continue;
         }
-        struct cql_span id = id_span(&oldest->ids[CLUSTER_ORIGIN]);
+        struct cql_span id = id_span(&oldest->id);
         remove_entry(registry, shard, find_slot(shard, hash_id(id), id));
         return;
     }
@@ -211,7 +213,7 @@ static bool is_behind(const struct prepared *prepared, const struct prepared *pr
 struct prepared_change prepared_registry_add(struct prepared_registry *registry,
                                              struct prepared *prepared)
 {
-    struct cql_span id = id_span(&prepared->ids[CLUSTER_ORIGIN]);
+    struct cql_span id = id_span(&prepared->id);
     uint64_t hash = hash_id(id);
     struct shard *shard = &registry->shards[hash_share(hash, SHARDS)];
     struct prepared_change change = {0};
@@ -244,13 +246,12 @@ struct prepared_change prepared_registry_add(struct prepared_registry *registry,
     return change;
 }
 
-struct prepared *prepared_registry_find(struct prepared_registry *registry,
-                                        struct cql_span origin_id)
+struct prepared *prepared_registry_find(struct prepared_registry *registry, struct cql_span id)
 {
-    uint64_t hash = hash_id(origin_id);
+    uint64_t hash = hash_id(id);
     struct shard *shard = &registry->shards[hash_share(hash, SHARDS)];
     pthread_mutex_lock(&shard->mutex);
-    const struct prepared_slot *slot = find_slot(shard, hash, origin_id);
+    const struct prepared_slot *slot = find_slot(shard, hash, id);
     struct prepared *found = slot == NULL ? NULL : slot->item;
     if (found != NULL) {
         prepared_get(found);
@@ -260,12 +261,12 @@ struct prepared *prepared_registry_find(struct prepared_registry *registry,
     return found;
 }
 
-struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry,
-                                                  struct cql_span target_id)
+struct prepared *prepared_registry_find_by(struct prepared_registry *registry,
+                                           enum cluster_id cluster, struct cql_span id)
 {
     struct prepared *found = NULL;
     /* Statements the proxy answers itself have no id on the target. */
-    if (target_id.length == 0)
+    if (id.length == 0)
         return NULL;
     for (size_t i = 0; i < SHARDS && found == NULL; i++) {
         struct shard *shard = &registry->shards[i];
@@ -273,7 +274,7 @@ struct prepared *prepared_registry_find_by_target(struct prepared_registry *regi
         for (struct list *node = shard->clock.next; node != &shard->clock && found == NULL;
              node = node->next) {
             struct prepared *entry = CONTAINER_OF(node, struct prepared, link);
-            if (prepared_id_is(&entry->ids[CLUSTER_TARGET], target_id))
+            if (prepared_id_is(&entry->ids[cluster], id))
                 found = prepared_get(entry);
         }
         pthread_mutex_unlock(&shard->mutex);
@@ -321,7 +322,7 @@ static struct prepared_handle *new_handle(struct prepared_cache *cache, struct p
     if (cache->free_handles == NULL && !add_block(cache))
         return NULL;
     struct prepared_handle *handle = cache->free_handles;
-    const struct prepared_id *id = &prepared->ids[CLUSTER_ORIGIN];
+    const struct prepared_id *id = &prepared->id;
     cache->free_handles = handle->next_free;
     *handle = (struct prepared_handle){
         .prepared = prepared,
@@ -414,9 +415,9 @@ COLD static void catch_up(struct prepared_cache *cache, uint64_t removals)
 /* The first use, or the first since the registry has let go of what was cached. */
 COLD static struct prepared_handle *find_anew(struct prepared_cache *cache,
                                               struct prepared_table *part, uint64_t hash,
-                                              struct cql_span origin_id, uint64_t removals)
+                                              struct cql_span id, uint64_t removals)
 {
-    struct prepared *found = prepared_registry_find(cache->registry, origin_id);
+    struct prepared *found = prepared_registry_find(cache->registry, id);
     if (found == NULL)
         return NULL;
     struct prepared_handle *handle = new_handle(cache, found, removals);
@@ -429,13 +430,13 @@ COLD static struct prepared_handle *find_anew(struct prepared_cache *cache,
     return handle;
 }
 
-static bool handle_is(const struct prepared_handle *handle, struct cql_span origin_id)
+static bool handle_is(const struct prepared_handle *handle, struct cql_span id)
 {
-    if (handle->id_length != origin_id.length)
+    if (handle->id_length != id.length)
         return false;
-    if (LIKELY(origin_id.length == PREPARED_ID_USUAL))
-        return memcmp(handle->id, origin_id.data, PREPARED_ID_USUAL) == 0;
-    return prepared_id_is(&handle->prepared->ids[CLUSTER_ORIGIN], origin_id);
+    if (LIKELY(id.length == PREPARED_ID_USUAL))
+        return memcmp(handle->id, id.data, PREPARED_ID_USUAL) == 0;
+    return prepared_id_is(&handle->prepared->id, id);
 }
 
 /* Only when the registry has let go of something can it be this, and only for it to choose what
@@ -449,9 +450,9 @@ COLD static bool is_current(struct prepared_handle *handle, uint64_t removals)
     return true;
 }
 
-struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span origin_id)
+struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span id)
 {
-    uint64_t hash = hash_id(origin_id);
+    uint64_t hash = hash_id(id);
     struct prepared_table *part = &cache->parts[hash_share(hash, PREPARED_CACHE_PARTS)];
     struct prepared_slot *slot;
     uint64_t removals = atomic_load_explicit(&cache->registry->removals, memory_order_acquire);
@@ -459,7 +460,7 @@ struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct
         catch_up(cache, removals);
     for (size_t at = hash; (slot = prepared_table_match(part, hash, &at)) != NULL; at++) {
         struct prepared_handle *handle = slot->item;
-        if (UNLIKELY(!handle_is(handle, origin_id)))
+        if (UNLIKELY(!handle_is(handle, id)))
             continue;
         if (UNLIKELY(handle->removals_seen != removals) && !is_current(handle, removals)) {
             uncache(part, slot);
@@ -468,12 +469,12 @@ struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct
         handle->uses++;
         return handle;
     }
-    return find_anew(cache, part, hash, origin_id, removals);
+    return find_anew(cache, part, hash, id, removals);
 }
 
-void prepared_cache_expect(const struct prepared_cache *cache, struct cql_span origin_id)
+void prepared_cache_expect(const struct prepared_cache *cache, struct cql_span id)
 {
-    uint64_t hash = hash_id(origin_id);
+    uint64_t hash = hash_id(id);
     const struct prepared_table *part = &cache->parts[hash_share(hash, PREPARED_CACHE_PARTS)];
     __builtin_prefetch(&part->slots[hash & part->mask]);
 }

@@ -1,5 +1,6 @@
-/* The registry of prepared statements: from the id clients know (the origin's) to each cluster's
- * ids and what was decided at PREPARE. One per process, sharded, bounded, entries immutable; each
+/* The registry of prepared statements: from the id clients know to each cluster's ids and what was
+ * decided at PREPARE. That id is the origin's, unless the client knew the statement by another
+ * before (refused_ids.h). One per process, sharded, bounded, entries immutable; each
  * worker reads through its own cache without a lock.
  *
  *   worker: prepared_cache_find ─hit─► handle          (no lock; nothing shared is written)
@@ -48,7 +49,7 @@ static inline bool prepared_id_is(const struct prepared_id *id, struct cql_span 
 /* What every EXECUTE must know; most need to know no more of a statement. */
 struct prepared_traits {
     struct statement_class statement;
-    bool ids_differ;     /* the target's id is another than the origin's, which clients use */
+    uint8_t other_ids;   /* 1 << cluster: it knows the statement by another id than clients */
     bool columns_differ; /* the clusters' result metadata describe different columns */
     bool has_functions;  /* values EXECUTE must add */
     uint8_t missing; /* 1 << cluster: where it was not prepared, since that cluster was idle; the
@@ -63,6 +64,7 @@ struct prepared {
     struct prepared_traits traits;
     uint64_t routing_serial;         /* of the routing state it was prepared by */
     struct function_plan *functions; /* NULL: none */
+    struct prepared_id id;           /* by which clients know it: the key */
     struct prepared_id ids[CLUSTER_COUNT];
     struct prepared_id metadata_ids[CLUSTER_COUNT]; /* of the result metadata; empty: none known */
     struct list link;                               /* registry: the shard's clock */
@@ -73,6 +75,7 @@ struct prepared {
 
 /* What an entry is made of; spans are copied. */
 struct prepared_facts {
+    struct cql_span id;                 /* by which clients know it; empty: the origin's */
     struct cql_span ids[CLUSTER_COUNT]; /* the target's may be empty: it does not know it */
     struct cql_span metadata_ids[CLUSTER_COUNT];
     bool columns_differ;
@@ -100,7 +103,7 @@ struct prepared_change {
     unsigned evicted; /* how many had to go to make room */
 };
 
-/* Adds the entry, or replaces the one with the same origin id; may evict others. What only newer
+/* Adds the entry, or replaces the one with the same id; may evict others. What only newer
  * protocol versions tell (metadata ids) is taken over from the replaced entry when the new one
  * lacks it; one that is missing on a cluster does not replace one that is not, and was prepared by
  * a newer routing state: workers do not switch in the same instant, and clients of those who have
@@ -109,12 +112,11 @@ struct prepared_change {
 struct prepared_change prepared_registry_add(struct prepared_registry *registry,
                                              struct prepared *prepared);
 /* By the client's id: an entry with a reference for the caller, or NULL. */
-struct prepared *prepared_registry_find(struct prepared_registry *registry,
-                                        struct cql_span origin_id);
-/* By the target's id, which only an UNPREPARED answer to a BATCH needs: walks the registry. An
- * empty id is nobody's. */
-struct prepared *prepared_registry_find_by_target(struct prepared_registry *registry,
-                                                  struct cql_span target_id);
+struct prepared *prepared_registry_find(struct prepared_registry *registry, struct cql_span id);
+/* By a cluster's id, which only an UNPREPARED answer to a BATCH needs: walks the registry. An empty
+ * id is nobody's. */
+struct prepared *prepared_registry_find_by(struct prepared_registry *registry,
+                                           enum cluster_id cluster, struct cql_span id);
 
 #define PREPARED_ID_USUAL 16
 
@@ -131,7 +133,7 @@ struct prepared_handle {
     uint8_t id_length;
     uint16_t place; /* in its block */
     struct prepared_traits traits;
-    uint8_t id[PREPARED_ID_USUAL]; /* the origin's, where it is of the usual length */
+    uint8_t id[PREPARED_ID_USUAL]; /* the client's, where it is of the usual length */
 };
 _Static_assert(sizeof(struct prepared_handle) == CACHE_LINE, "a handle fits into a cache line");
 
@@ -152,9 +154,8 @@ void prepared_cache_init(struct prepared_cache *cache, struct prepared_registry 
 /* Every handle must have been released before. */
 void prepared_cache_fini(struct prepared_cache *cache);
 /* The entry by the client's id, used until prepared_cache_release; NULL: unknown. */
-struct prepared_handle *prepared_cache_find(struct prepared_cache *cache,
-                                            struct cql_span origin_id);
+struct prepared_handle *prepared_cache_find(struct prepared_cache *cache, struct cql_span id);
 /* The entry by this id is about to be looked for: what memory holds of the way to it is fetched
  * while other work is done. Any bytes will do. */
-void prepared_cache_expect(const struct prepared_cache *cache, struct cql_span origin_id);
+void prepared_cache_expect(const struct prepared_cache *cache, struct cql_span id);
 void prepared_cache_release(struct prepared_handle *handle); /* NULL is allowed */

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "dataplane/framing.h"
 #include "dataplane/route.h"
+#include "dataplane/refused_ids.h"
 #include "dataplane/shadow.h"
 #include "dataplane/tls_stream.h"
 #include "dataplane/versions.h"
@@ -375,6 +376,7 @@ void session_free(struct session *session)
     dynbuf_fini(&session->refusal);
     for (int i = 0; i < CLUSTER_COUNT; i++)
         drop_token(&session->tokens[i]);
+    refused_ids_free(session->refused_ids);
     free(session->shadow);
     free(session->startup_body);
     free(session->register_body);

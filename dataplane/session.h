@@ -85,9 +85,10 @@ struct session {
     struct stream client;
     uint32_t client_skip; /* body bytes of a refused request still to come */
     struct upstream upstreams[CLUSTER_COUNT];
-    struct upstream *lock;  /* in the middle of a large frame to the client; NULL: none */
-    struct dynbuf deferred; /* replies of the proxy made meanwhile */
-    struct shadow *shadow;  /* NULL until the first copy of a read */
+    struct upstream *lock;           /* in the middle of a large frame to the client; NULL: none */
+    struct dynbuf deferred;          /* replies of the proxy made meanwhile */
+    struct shadow *shadow;           /* NULL until the first copy of a read */
+    struct refused_ids *refused_ids; /* of prepared statements */
     struct request_table requests;
     uint32_t unanswered; /* requests of the client that have no answer yet */
 

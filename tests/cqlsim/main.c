@@ -34,6 +34,8 @@ static const char help[] =
     "  --peer ADDRESS[,HOST-ID]     a node that is only listed in system.peers, not served\n"
     "  --control PATH               unix socket that takes fault commands (see README.md)\n"
     "  --seed-file FILE             CQL statements to run before serving\n"
+    "  --id-salt TEXT               other ids of prepared statements than clusters without it "
+    "make\n"
     "  --log-level LEVEL            DEBUG, INFO, WARN or ERROR (INFO)\n"
     "  --help, --version\n"
     "\n"
@@ -55,6 +57,7 @@ enum {
     OPTION_TLS_CA,
     OPTION_TLS_REQUIRE,
     OPTION_TLS_VERSION,
+    OPTION_ID_SALT,
 };
 
 static bool usage_error(const char *option, const char *value, const char *wanted)
@@ -208,6 +211,7 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
         {"peer", required_argument, NULL, 'e'},
         {"control", required_argument, NULL, 'c'},
         {"seed-file", required_argument, NULL, 's'},
+        {"id-salt", required_argument, NULL, OPTION_ID_SALT},
         {"log-level", required_argument, NULL, 'g'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
@@ -273,6 +277,9 @@ static int parse_arguments(struct server *server, struct arguments *arguments, i
             break;
         case 's':
             arguments->seed = optarg;
+            break;
+        case OPTION_ID_SALT:
+            server->prepared.salt = optarg;
             break;
         case 'g':
             ok = log_level_parse(optarg, &level) ||

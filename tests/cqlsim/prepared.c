@@ -20,10 +20,12 @@ void prepared_clear(struct prepared_registry *registry)
         prepared_remove(registry, CONTAINER_OF(node, struct prepared, node));
 }
 
-void prepared_id(const char *keyspace, struct bytes query, uint8_t id[16])
+static void make_id(const char *salt, const char *keyspace, struct bytes query, uint8_t id[16])
 {
     digest_md5(keyspace, keyspace == NULL ? 0 : strlen(keyspace), query.data, (size_t)query.length,
                id);
+    if (salt != NULL)
+        digest_md5(salt, strlen(salt), id, 16, id);
 }
 
 static struct prepared **bucket(struct prepared_registry *registry, const uint8_t id[16])
@@ -55,7 +57,7 @@ struct prepared *prepared_add(struct prepared_registry *registry, const char *ke
                               struct bytes query, struct failure *failure)
 {
     uint8_t id[16];
-    prepared_id(keyspace, query, id);
+    make_id(registry->salt, keyspace, query, id);
     struct prepared *prepared = prepared_find(registry, id);
     if (prepared != NULL)
         return prepared;
@@ -77,7 +79,10 @@ struct prepared *prepared_add(struct prepared_registry *registry, const char *ke
     *bucket(registry, id) = prepared;
     list_append(&registry->all, &prepared->node);
     registry->count++;
-    if (registry->count > PREPARED_MAX)
-        prepared_remove(registry, CONTAINER_OF(list_first(&registry->all), struct prepared, node));
+    if (registry->count > PREPARED_MAX) {
+        struct list *oldest = list_first(&registry->all);
+        CHECK(oldest != NULL);
+        prepared_remove(registry, CONTAINER_OF(oldest, struct prepared, node));
+    }
     return prepared;
 }

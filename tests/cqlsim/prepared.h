@@ -24,13 +24,12 @@ struct prepared_registry {
     struct list all;
     size_t count;
     struct prepared *buckets[PREPARED_BUCKETS];
+    const char *salt; /* makes other ids, as other releases do; NULL: MD5 of keyspace and query */
 };
 
 void prepared_init(struct prepared_registry *registry);
 /* Forgets everything. */
 void prepared_clear(struct prepared_registry *registry);
-/* MD5 of keyspace (may be NULL) and query. */
-void prepared_id(const char *keyspace, struct bytes query, uint8_t id[16]);
 struct prepared *prepared_find(struct prepared_registry *registry, const uint8_t id[16]);
 /* Parses and keeps a statement, putting out the oldest beyond PREPARED_MAX; NULL with failure when
  * it does not parse. One that is there already is returned as it is. */

@@ -92,8 +92,8 @@ static struct prepared *prepare(uint8_t version, const struct column *origin, in
     struct cql_header target_header = put_prepared(&from_target, version, "target-id",
                                                    "target-meta", false, target, target_count);
     preparation_note_target(preparation, target_header, from_target.data);
-    struct prepared *prepared =
-        preparation_finish(preparation, origin_header, from_origin.data, NULL);
+    struct prepared *prepared = preparation_finish(preparation, origin_header, from_origin.data,
+                                                   (struct cql_span){NULL, 0}, NULL);
     dynbuf_fini(&from_origin);
     dynbuf_fini(&from_target);
     preparation_free(preparation);
@@ -118,7 +118,7 @@ static void test_same_and_other_columns(void **state)
                 prepare(versions[v], two, 2, targets[i].columns, targets[i].count);
             assert_non_null(prepared);
             assert_int_equal(prepared->traits.columns_differ, targets[i].differ);
-            assert_true(prepared->traits.ids_differ);
+            assert_int_equal(prepared->traits.other_ids, 1u << CLUSTER_TARGET);
             bool has_ids = cql_version_has_metadata_id(versions[v]);
             assert_int_equal(prepared->metadata_ids[CLUSTER_ORIGIN].length, has_ids ? 11 : 0);
             if (has_ids)
@@ -151,11 +151,12 @@ static void test_prepared_on_one(void **state)
         struct cql_header header = put_prepared(&body, 5, "only-id", "only-meta", true, two, 2);
         if (missing == CLUSTER_ORIGIN)
             preparation_note_target(preparation, header, body.data);
-        struct prepared *prepared = preparation_finish(preparation, header, body.data, NULL);
+        struct prepared *prepared =
+            preparation_finish(preparation, header, body.data, (struct cql_span){NULL, 0}, NULL);
         assert_non_null(prepared);
         assert_int_equal(prepared->traits.missing, 1u << missing);
         assert_true(prepared->traits.columns_differ);
-        assert_false(prepared->traits.ids_differ);
+        assert_int_equal(prepared->traits.other_ids, 0);
         for (int i = 0; i < CLUSTER_COUNT; i++) {
             assert_memory_equal(&prepared->ids[i], "\0\x07only-id", 9);
             assert_int_equal(prepared->metadata_ids[i].length, 0);
@@ -183,7 +184,8 @@ static void test_answers_cut_anywhere(void **state)
             shorter.body_length = (uint32_t)length;
             preparation_note_target(preparation, shorter, cut);
             assert_false(preparation->has_columns);
-            struct prepared *prepared = preparation_finish(preparation, header, body.data, NULL);
+            struct prepared *prepared = preparation_finish(preparation, header, body.data,
+                                                           (struct cql_span){NULL, 0}, NULL);
             /* Without an id there is no entry; without its columns they count as different. */
             assert_int_equal(prepared != NULL, preparation->id.length > 0);
             assert_true(prepared == NULL || prepared->traits.columns_differ);

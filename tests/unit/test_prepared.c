@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "dataplane/edits.h"
 #include "dataplane/prepared.h"
 
 /* The registry's number of shards; a limit is divided among them. Ids with the same first eight
@@ -104,7 +105,7 @@ static bool has(struct prepared_registry *registry, struct id origin)
 static bool is_there(struct prepared_registry *registry, struct id origin)
 {
     struct id target = target_of(&origin);
-    struct prepared *found = prepared_registry_find_by_target(registry, span_of(&target));
+    struct prepared *found = prepared_registry_find_by(registry, CLUSTER_TARGET, span_of(&target));
     bool is_found = found != NULL;
     prepared_put(found);
     return is_found;
@@ -169,10 +170,34 @@ static void test_replacement(void **state)
     assert_false(atomic_load(&new->is_replaced));
     assert_memory_equal(old->ids[CLUSTER_TARGET].bytes, first.bytes, 16); /* still whole */
     assert_memory_equal(new->ids[CLUSTER_TARGET].bytes, second.bytes, 16);
-    assert_null(prepared_registry_find_by_target(registry, span_of(&first)));
+    assert_null(prepared_registry_find_by(registry, CLUSTER_TARGET, span_of(&first)));
     prepared_put(old);
     prepared_put(new);
     prepared_registry_free(registry);
+}
+
+/* Clients may know a statement by another id than the origin's; the origin's is then nobody's. */
+static void test_the_id_clients_know(void **state)
+{
+    struct id origin = id_scattered(1), target = id_scattered(2), third = id_scattered(3);
+    static const uint8_t others[] = {EDIT_TARGET, EDIT_ORIGIN, EDIT_BOTH};
+    const struct id *known[] = {&origin, &target, &third};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        struct prepared_registry *registry = prepared_registry_new(1024);
+        struct prepared *made = prepared_new(&(struct prepared_facts){
+            .id = span_of(known[i]), .ids = {span_of(&origin), span_of(&target)}});
+        assert_non_null(made);
+        assert_int_equal(made->traits.other_ids, others[i]);
+        (void)prepared_registry_add(registry, made);
+        for (size_t j = 0; j < ARRAY_COUNT(known); j++) {
+            struct prepared *found = prepared_registry_find(registry, span_of(known[j]));
+            assert_ptr_equal(found, i == j ? made : NULL);
+            prepared_put(found);
+        }
+        prepared_put(made);
+        prepared_registry_free(registry);
+    }
 }
 
 static void test_find_by_target(void **state)
@@ -183,15 +208,15 @@ static void test_find_by_target(void **state)
     for (uint64_t n = 100; n < 200; n++)
         add_one(registry, id_scattered(n));
     add(registry, origin, target);
-    struct prepared *found = prepared_registry_find_by_target(registry, span_of(&target));
+    struct prepared *found = prepared_registry_find_by(registry, CLUSTER_TARGET, span_of(&target));
     assert_non_null(found);
     assert_memory_equal(found->ids[CLUSTER_ORIGIN].bytes, origin.bytes, 16);
     prepared_put(found);
-    assert_null(prepared_registry_find_by_target(registry, span_of(&origin)));
+    assert_null(prepared_registry_find_by(registry, CLUSTER_TARGET, span_of(&origin)));
     /* A statement the proxy answers itself has no id on the target; no answer may name it. */
     add(registry, id_scattered(3), none);
-    assert_null(prepared_registry_find_by_target(registry, span_of(&none)));
-    assert_null(prepared_registry_find_by_target(registry, (struct cql_span){NULL, 0}));
+    assert_null(prepared_registry_find_by(registry, CLUSTER_TARGET, span_of(&none)));
+    assert_null(prepared_registry_find_by(registry, CLUSTER_TARGET, (struct cql_span){NULL, 0}));
     prepared_registry_free(registry);
 }
 
@@ -590,7 +615,7 @@ static void *hammer_run(void *context)
             hammer->count += prepared_registry_add(hammer->registry, prepared).entries;
             prepared_put(prepared);
             struct prepared *found =
-                prepared_registry_find_by_target(hammer->registry, span_of(&target));
+                prepared_registry_find_by(hammer->registry, CLUSTER_TARGET, span_of(&target));
             prepared_put(found);
             continue;
         }
@@ -643,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_new),
         cmocka_unit_test(test_id_lengths),
         cmocka_unit_test(test_replacement),
+        cmocka_unit_test(test_the_id_clients_know),
         cmocka_unit_test(test_find_by_target),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_evictions_are_counted),
