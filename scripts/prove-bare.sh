@@ -30,6 +30,7 @@ done
 packages_install debootstrap git
 
 bare=$(mktemp -d "${TMPDIR:-/tmp}/cloudgate-bare.XXXXXX")
+chmod 755 "$bare" # as the root of a system is: tests run programs as other users
 demo_pid=
 
 # shellcheck disable=SC2317 # the trap calls it

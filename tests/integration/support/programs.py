@@ -40,15 +40,22 @@ def base_environment():
     return {name: text for name, text in os.environ.items() if PASSED_ON.match(name)}
 
 
+_ports_given = set()
+
+
 def free_port(address):
-    """A port nobody listens on, below the range that outgoing connections are given."""
+    """A port nobody listens on, below the range that outgoing connections are given. None is given twice: a program that asks for two
+    before it listens on either must not get one."""
     for _ in range(200):
         port = random.SystemRandom().randrange(15000, 32000)
+        if port in _ports_given:
+            continue
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
             try:
                 probe.bind((address, port))
             except OSError:
                 continue
+            _ports_given.add(port)
             return port
     raise AssertionError(f"no free port on {address}")
 
